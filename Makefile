@@ -59,8 +59,8 @@ MACHINE    := $(shell $(CC) -dumpmachine 2>/dev/null)
 CORE_SRC   := $(filter-out $(if $(filter x86_64%,$(MACHINE)),,$(X86_FILES)) \
               $(if $(filter aarch64%,$(MACHINE)),,$(NEON_FILES)),$(wildcard $(ROOMS:%=src/%/*.c)))
 DOUBLE_SRC := $(filter-out $(X86_FILES) $(NEON_FILES),$(CORE_SRC))
-# src/binding/embed*.c serves hosts that link Forger in; it is no part of the loadable module.
-EMBED_SRC  := $(wildcard src/binding/embed*.c)
+# src/binding/embedded*.c serves hosts that link Forger in; it is no part of the loadable module.
+EMBED_SRC  := $(wildcard src/binding/embedded*.c)
 BIND_SRC   := $(filter-out $(EMBED_SRC),$(wildcard src/binding/*.c))
 LUA_SRC    := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 
@@ -161,9 +161,10 @@ $(MODULE): $(BIND_OBJ) $(LIB_A)
 	@$(say) LINK $@
 	$(Q)$(CC) $(LIBFLAG) -Wl,-z,nodelete -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) -o $@ $(BIND_OBJ) $(LIB_A) $(EXT_LIBS)
 
+pc_file = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' forger.pc.in
 $(BUILD)/forger.pc: forger.pc.in include/forger.h Makefile
 	@mkdir -p $(@D)
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+	$(Q)$(pc_file) > $@
 
 # ---- test, benchmark and example programs ---------------------------------------------------------------------------
 PROG_CFLAGS = $(FG_CFLAGS) $(SAN) -Itests/c -Isrc/binding $(LUA_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -MT $@
@@ -247,7 +248,7 @@ install: install-c install-lua  ## install under PREFIX (honours DESTDIR)
 install-c: lib $(LIB_LUA)
 	mkdir -p $(D)$(LIBDIR)/pkgconfig $(D)$(INCLUDEDIR)
 	cp -P $(LIB_A) $(LIB_LUA) $(LIB_SO)* $(D)$(LIBDIR)/
-	cp $(BUILD)/forger.pc $(D)$(LIBDIR)/pkgconfig/
+	$(pc_file) > $(D)$(LIBDIR)/pkgconfig/forger.pc
 	cp $(wildcard include/*.h) $(D)$(INCLUDEDIR)/
 
 install-lua: $(MODULE)      # what LuaRocks installs
