@@ -1,0 +1,89 @@
+/* dispatch.c: builds the dispatch tables, and keeps floating-point modes apart.
+ *
+ * A table starts as the scalar reference, then each ISA file overrides the slots it has something faster for. Tables
+ * are built once per process, before first use, and never change afterwards, so any number of contexts and threads
+ * read them without locks. Levels without files of their own (bf16, AMX) use the widest level below them; `isa` names
+ * the level whose kernels are in the table.
+ *
+ * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
+ * rounding is to nearest and no exception traps, whatever the host has set; the host's modes come back on the way out.
+ * The thread team calls the hooks on every thread around a parallel section, fg_enter and fg_leave on the caller. */
+#include "kernels.h"
+
+#include <pthread.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifdef FG_HAVE_X86
+/* Families that have no file in this build leave their slots scalar. */
+#pragma weak fg_kernels_avx2
+#pragma weak fg_kernels_avx2_product
+#pragma weak fg_kernels_avx512
+#pragma weak fg_kernels_avx512_product
+#endif
+
+static fg_kernels tables[FG_ISA_COUNT]; /* written by build_tables only */
+static pthread_once_t built = PTHREAD_ONCE_INIT;
+
+static void build_tables(void) {
+    for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
+        fg_kernels *k = &tables[isa];
+        fg_kernels_scalar(k);
+        fg_kernels_scalar_gemm(k);
+        fg_kernels_scalar_conv(k);
+        k->isa = fg_isa_name(FG_ISA_SCALAR);
+#ifdef FG_HAVE_X86
+        if (isa >= FG_ISA_AVX2) {
+            if (fg_kernels_avx2) fg_kernels_avx2(k);
+            if (fg_kernels_avx2_product) fg_kernels_avx2_product(k);
+            k->isa = fg_isa_name(FG_ISA_AVX2);
+        }
+        if (isa >= FG_ISA_AVX512) {
+            if (fg_kernels_avx512) fg_kernels_avx512(k);
+            if (fg_kernels_avx512_product) fg_kernels_avx512_product(k);
+            k->isa = fg_isa_name(FG_ISA_AVX512);
+        }
+#endif
+    }
+}
+
+const fg_kernels *fg_kernels_for(fg_isa_level isa) {
+    if ((int)isa < 0 || isa >= FG_ISA_COUNT) return NULL;
+#ifdef FG_HAVE_X86
+    if (isa != FG_ISA_SCALAR && !fg_cpu_has(isa)) return NULL;
+#else
+    if (isa != FG_ISA_SCALAR) return NULL;
+#endif
+    pthread_once(&built, build_tables);
+    return &tables[isa];
+}
+
+#if defined(__x86_64__)
+/* All exceptions masked (0x1f80), flush to zero (0x8000), denormals are zero (0x0040), round to nearest. */
+enum { MXCSR_INSIDE = 0x1f80 | 0x8000 | 0x0040 };
+
+static void enter_modes(uint64_t saved[2]) {
+    saved[0] = _mm_getcsr();
+    _mm_setcsr(MXCSR_INSIDE);
+}
+static void leave_modes(const uint64_t saved[2]) { _mm_setcsr((unsigned)saved[0]); }
+#endif
+
+static fg_status kernels_open(fg_context *ctx) {
+#ifdef FG_HAVE_X86
+    ctx->k = fg_kernels_for(ctx->isa);
+    if (!ctx->k) return fg_error(ctx, FG_EUNSUPPORTED, "kernels: this CPU or system does not offer %s", fg_isa_name(ctx->isa));
+#else
+    ctx->isa = FG_ISA_SCALAR; /* the only level of this build */
+    ctx->k = fg_kernels_for(FG_ISA_SCALAR);
+#endif
+#if defined(__x86_64__)
+    ctx->hooks = (fg_thread_hooks){ enter_modes, leave_modes };
+#endif
+    return FG_OK;
+}
+
+static void kernels_close(fg_context *ctx) { ctx->k = NULL; }
+
+const fg_room fg_room_kernels = { "kernels", kernels_open, kernels_close };

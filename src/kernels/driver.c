@@ -1,0 +1,87 @@
+/* driver.c: runs the product slots over the thread team, the same for every ISA.
+ *
+ * A plan cuts the problem into chunks by its size alone; here they are handed to fg_parallel. The caller owns one
+ * workspace, which is laid out
+ *
+ *     gemm:  [shared][scratch of worker 0][scratch of worker 1]...
+ *     conv:  [scratch of worker 0][scratch of worker 1]...[partials]
+ *
+ * in pieces rounded up to 64 bytes (fg_alloc aligns the base). Passes follow one another: pack, run, finish; each
+ * fg_parallel returns when all its chunks are done. */
+#include "kernels.h"
+
+static size_t round64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+typedef struct gemm_job {
+    const fg_kernels *k;
+    const fg_gemm_plan *p;
+    const fg_gemm_args *a;
+    void *shared;
+    char *scratch;
+} gemm_job;
+
+static void gemm_pack_chunk(void *arg, int chunk, int worker) {
+    (void)worker;
+    gemm_job *j = arg;
+    j->k->gemm_pack(j->p, j->a, j->shared, chunk);
+}
+static void gemm_run_chunk(void *arg, int chunk, int worker) {
+    gemm_job *j = arg;
+    j->k->gemm_run(j->p, j->a, j->shared, j->scratch + (size_t)worker * round64(j->p->scratch), chunk);
+}
+static void gemm_finish_chunk(void *arg, int chunk, int worker) {
+    (void)worker;
+    gemm_job *j = arg;
+    j->k->gemm_finish(j->p, j->a, j->shared, chunk);
+}
+
+size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p) {
+    return round64(p->shared) + (size_t)fg_get_threads(ctx) * round64(p->scratch);
+}
+
+void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace) {
+    gemm_job j = { ctx->k, p, a, workspace, workspace ? (char *)workspace + round64(p->shared) : NULL };
+    if (p->pack_chunks) fg_parallel(ctx, p->pack_chunks, gemm_pack_chunk, &j);
+    fg_parallel(ctx, p->chunks, gemm_run_chunk, &j);
+    if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
+}
+
+typedef struct conv_job {
+    const fg_kernels *k;
+    const fg_conv_plan *p;
+    const fg_conv_args *a;
+    const fg_real *w;
+    void *packed;
+} conv_job;
+
+static void conv_pack_chunk(void *arg, int chunk, int worker) {
+    (void)worker;
+    conv_job *j = arg;
+    j->k->conv_pack(j->p, j->w, j->packed, chunk);
+}
+static void conv_run_chunk(void *arg, int chunk, int worker) {
+    conv_job *j = arg;
+    j->k->conv_run(j->p, j->a, chunk, worker);
+}
+static void conv_finish_chunk(void *arg, int chunk, int worker) {
+    (void)worker;
+    conv_job *j = arg;
+    j->k->conv_finish(j->p, j->a, chunk);
+}
+
+size_t fg_conv_workspace(const fg_context *ctx, const fg_conv_plan *p) {
+    return round64((size_t)fg_get_threads(ctx) * p->scratch) + round64(p->partials);
+}
+
+void fg_conv_pack_drive(fg_context *ctx, const fg_conv_plan *p, const fg_real *w, void *packed) {
+    conv_job j = { ctx->k, p, NULL, w, packed };
+    if (p->packed) fg_parallel(ctx, p->pack_chunks, conv_pack_chunk, &j);
+}
+
+void fg_conv_drive(fg_context *ctx, const fg_conv_plan *p, fg_conv_args *a, void *workspace) {
+    conv_job j = { ctx->k, p, a, NULL, NULL };
+    a->scratch = workspace;
+    a->partials = workspace ? (char *)workspace + round64((size_t)fg_get_threads(ctx) * p->scratch) : NULL;
+    fg_parallel(ctx, p->chunks, conv_run_chunk, &j);
+    if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, conv_finish_chunk, &j);
+}
