@@ -10,7 +10,7 @@ LUA     ?= lua5.4
 BUSTED  ?= busted
 LIBFLAG ?= -shared
 PREFIX  ?= /usr/local
-JOBS    ?= 2
+JOBS    ?= $(or $(shell nproc 2>/dev/null),2)
 
 # One short line per step; V=1 shows the commands.
 Q   := $(if $(V),,@)

@@ -70,7 +70,7 @@ seed 'pairs: ' lua/forger/a.lua 'for _ in pairs({}) do print(1) end'
 seed 'pairs: ' lua/forger/a.lua 'local each = pairs\nreturn each'
 seed 'random: ' lua/forger/a.lua 'return math.random(3)'
 seed 'lua51: ' examples/a.lua 'print(7 // 2)'
-seed 'clang-format-violations' src/base/base_b.c 'int  fg_x( void ){return 0 ;}'
+seed 'format: run make fmt' src/base/base_b.c 'int  fg_x( void ){return 0 ;}'
 seed 'unique-name: ' src/ops/base_a.c 'int fg_y(void);'
 seed 'file-size: 601 lines' lua/forger/a.lua "$(i=0; while [ $i -lt 601 ]; do printf -- '-- x\\n'; i=$((i + 1)); done)return 1\\c"
 seed 'file-size: stays under 300' Makefile "$(i=0; while [ $i -lt 300 ]; do printf '#\\n'; i=$((i + 1)); done)"

@@ -25,7 +25,7 @@ done
 
 for file in src/*/*.[ch] include/*.h tests/c/*.[ch] tests/bench/*.[ch] examples/*.c; do
     [ -e "$file" ] || continue
-    clang-format --dry-run -Werror "$file" || failed=1
+    clang-format --dry-run -Werror "$file" >/dev/null 2>&1 || { echo "$file:1: format: run make fmt"; failed=1; }
 done
 
 [ $failed = 0 ] && echo "lint: house rules hold"
