@@ -5,14 +5,14 @@
  * else. So any thread may fill any part of a tensor, a mask can be made again instead of stored, and a checkpoint holds
  * 16 bytes per stream. Drawing n numbers moves the stream by ceil(n/4) blocks.
  *
- * Bulk fills work on batches of 16 blocks in structure-of-arrays form, which compilers turn into vector code. All float
- * work is plain IEEE add, multiply and sqrt in fixed order, with polynomials for log, sin and cos: same bits everywhere. */
+ * Bulk fills work on batches of 16 blocks. The arithmetic on reals is IEEE add, multiply and square root in fixed order,
+ * with polynomials of our own for log, sin and cos: same bits on every machine. */
 #include "base.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 16, BATCH = 4 * LANES };
+enum { LANES = 16, BATCH = 4 * LANES }; /* blocks and numbers of a batch */
 
 #define PHILOX_M0 0xD2511F53u
 #define PHILOX_M1 0xCD9E8D57u
@@ -21,6 +21,7 @@ enum { LANES = 16, BATCH = 4 * LANES };
 
 void fg_philox4x32(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]) {
     uint32_t c0 = ctr[0], c1 = ctr[1], c2 = ctr[2], c3 = ctr[3], k0 = key[0], k1 = key[1];
+#pragma GCC unroll 10
     for (int r = 0; r < 10; r++) {
         uint64_t p0 = (uint64_t)PHILOX_M0 * c0, p1 = (uint64_t)PHILOX_M1 * c2;
         c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
@@ -34,44 +35,20 @@ void fg_philox4x32(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]
 }
 
 /* Block number block of the stream key. */
-static void one_block(uint64_t key, uint64_t block, uint32_t out[4]) {
+static inline void one_block(uint64_t key, uint64_t block, uint32_t out[4]) {
     const uint32_t ctr[4] = { (uint32_t)block, (uint32_t)(block >> 32), 0, 0 };
     const uint32_t k[2] = { (uint32_t)key, (uint32_t)(key >> 32) };
     fg_philox4x32(ctr, k, out);
 }
 
-/* 16 consecutive blocks into out[64]. */
-static void batch_blocks(uint64_t key, uint64_t block, uint32_t *restrict out) {
-    uint32_t c0[LANES], c1[LANES], c2[LANES], c3[LANES], k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    for (int i = 0; i < LANES; i++) {
-        uint64_t b = block + (uint64_t)i;
-        c0[i] = (uint32_t)b, c1[i] = (uint32_t)(b >> 32), c2[i] = 0, c3[i] = 0;
-    }
-    for (int r = 0; r < 10; r++) {
-        for (int i = 0; i < LANES; i++) {
-            uint64_t p0 = (uint64_t)PHILOX_M0 * c0[i], p1 = (uint64_t)PHILOX_M1 * c2[i];
-            c0[i] = (uint32_t)(p1 >> 32) ^ c1[i] ^ k0;
-            c2[i] = (uint32_t)(p0 >> 32) ^ c3[i] ^ k1;
-            c1[i] = (uint32_t)p1;
-            c3[i] = (uint32_t)p0;
-        }
-        k0 += PHILOX_W0;
-        k1 += PHILOX_W1;
-    }
-    for (int i = 0; i < LANES; i++) {
-        out[4 * i] = c0[i];
-        out[4 * i + 1] = c1[i];
-        out[4 * i + 2] = c2[i];
-        out[4 * i + 3] = c3[i];
-    }
+/* 16 consecutive blocks into out[64]. One after another: the multiplier is busy all the time, since blocks do not
+ * depend on each other, and vector code with its 32x32 -> 64 shuffles measured three times slower on SSE2. */
+static void batch_blocks(uint64_t key, uint64_t block, uint32_t *out) {
+    for (int i = 0; i < LANES; i++) one_block(key, block + (uint64_t)i, out + 4 * i);
 }
 
-/* n <= 64 numbers from block on into out[64]; words past the last whole block are left as they were. */
+/* n <= 64 numbers from block on into out[64], in whole blocks. */
 static void some_blocks(uint64_t key, uint64_t block, uint32_t *out, size_t n) {
-    if (n > BATCH / 4) {
-        batch_blocks(key, block, out);
-        return;
-    }
     for (size_t i = 0; i < n; i += 4) one_block(key, block + i / 4, out + i);
 }
 
@@ -119,32 +96,31 @@ void fg_philox_fill_uniform(uint64_t key, uint64_t offset, uint64_t first, fg_re
 }
 
 /* ---------------------------------------------------------------- normal: Box and Muller (1958) */
+/* In vectors of 16 bytes, by the compilers' generic vector types: each lane computes what a scalar would. */
 #ifdef FG_DOUBLE
-typedef uint64_t real_bits;
 typedef int64_t real_int;
 enum { MANTISSA = 52 };
-#define SQRT_HALF_BITS 0x3fe6a09e667f3bcdull
+#define SQRT_HALF_BITS 0x3fe6a09e667f3bcdll
+#define SIGN_BIT       INT64_MIN
 #define REAL_SQRT      sqrt
 #else
-typedef uint32_t real_bits;
 typedef int32_t real_int;
 enum { MANTISSA = 23 };
-#define SQRT_HALF_BITS 0x3f3504f3u
+#define SQRT_HALF_BITS 0x3f3504f3
+#define SIGN_BIT       INT32_MIN
 #define REAL_SQRT      sqrtf
 #endif
+typedef fg_real vreal __attribute__((vector_size(16)));
+typedef real_int vint __attribute__((vector_size(16)));
+enum { WIDTH = 16 / sizeof(fg_real), PAIRS = BATCH / 2 };
 #define R(x) ((fg_real)(x))
 
 /* -2 ln(u) for u in (0,1]: u = m 2^e with m in [sqrt(1/2), sqrt 2), polynomial of Cephes' logf in m - 1. */
-static inline fg_real minus_two_log(fg_real u) {
-    real_bits b;
-    memcpy(&b, &u, sizeof b);
-    real_int e = (real_int)(b - (real_bits)SQRT_HALF_BITS) >> MANTISSA;
-    b -= (real_bits)e << MANTISSA;
-    fg_real m;
-    memcpy(&m, &b, sizeof m);
-    fg_real x = m - R(1), z = x * x, fe = (fg_real)(int32_t)e;
-    fg_real p = R(7.0376836292e-2);
-    p = p * x + R(-1.1514610310e-1);
+static inline vreal minus_two_log(vreal u) {
+    vint b = (vint)u, e = (b - (real_int)SQRT_HALF_BITS) >> MANTISSA;
+    vreal m = (vreal)(b - (e << MANTISSA)); /* e <= 0 is shifted as a bit pattern: only the sum matters */
+    vreal x = m - R(1), z = x * x, fe = __builtin_convertvector(e, vreal);
+    vreal p = x * R(7.0376836292e-2) + R(-1.1514610310e-1);
     p = p * x + R(1.1676998740e-1);
     p = p * x + R(-1.2420140846e-1);
     p = p * x + R(1.4249322787e-1);
@@ -152,39 +128,45 @@ static inline fg_real minus_two_log(fg_real u) {
     p = p * x + R(2.0000714765e-1);
     p = p * x + R(-2.4999993993e-1);
     p = p * x + R(3.3333331174e-1);
-    fg_real y = x * z * p + fe * R(-2.12194440e-4);
+    vreal y = x * z * p + fe * R(-2.12194440e-4);
     y = y - R(0.5) * z;
     y = x + y + fe * R(0.693359375);
-    y = R(-2) * y;
-    return y > R(0) ? y : R(0); /* ln 1 may come out as a negative zero */
+    return y * R(-2);
 }
 
-/* Pairs: word 2k gives the radius, word 2k+1 the angle. n is even and at most 64. */
-static void normal_batch(const uint32_t *restrict w, fg_real *restrict out, size_t n, fg_real mean, fg_real std) {
-    fg_real r[BATCH / 2], c[BATCH / 2], s[BATCH / 2];
-    size_t pairs = n / 2;
-    for (size_t k = 0; k < pairs; k++) {
-        int32_t i = (int32_t)((w[2 * k] >> 1) | 1); /* odd, so never 0: u in (0,1], tails to 6.5 sigma */
-        r[k] = minus_two_log((fg_real)i * R(0x1p-31));
+/* Pairs: word 2k gives the radius, word 2k+1 the angle. w[64] -> out[64] */
+static void normal_batch(const uint32_t *restrict w, fg_real *restrict out, fg_real mean, fg_real std) {
+    fg_real r[PAIRS];
+    for (int k = 0; k < PAIRS; k += WIDTH) {
+        vint i;
+        for (int l = 0; l < WIDTH; l++) i[l] = (real_int)((w[2 * (k + l)] >> 1) | 1); /* odd, so never 0: tails to 6.5 sigma */
+        vreal v = minus_two_log(__builtin_convertvector(i, vreal) * R(0x1p-31));
+        memcpy(r + k, &v, sizeof v);
     }
-    for (size_t k = 0; k < pairs; k++) r[k] = REAL_SQRT(r[k]);
-    for (size_t k = 0; k < pairs; k++) {
-        uint32_t a = w[2 * k + 1];
-        fg_real t = (fg_real)(int32_t)(a << 2) * R(1.57079632679489662 * 0x1p-32); /* [-pi/4, pi/4) */
-        fg_real z = t * t;
-        fg_real sn = ((R(-1.9515295891e-4) * z + R(8.3321608736e-3)) * z + R(-1.6666654611e-1)) * z * t + t;
-        fg_real cs =
-            ((R(2.443315711809948e-5) * z + R(-1.388731625493765e-3)) * z + R(4.166664568298827e-2)) * z * z - R(0.5) * z + R(1);
-        /* quadrant q = a >> 30: turn (cs, sn) by q quarter turns */
-        bool odd = (a >> 30) & 1;
-        fg_real x = odd ? -sn : cs, y = odd ? cs : sn;
-        bool half = a >> 31;
-        c[k] = half ? -x : x;
-        s[k] = half ? -y : y;
-    }
-    for (size_t k = 0; k < pairs; k++) {
-        out[2 * k] = mean + std * (r[k] * c[k]);
-        out[2 * k + 1] = mean + std * (r[k] * s[k]);
+    for (int k = 0; k < PAIRS; k++) r[k] = r[k] > R(0) ? REAL_SQRT(r[k]) : R(0); /* ln 1 may come out as a tiny negative */
+    for (int k = 0; k < PAIRS; k += WIDTH) {
+        vint f, odd, half; /* position in the quadrant; masks from the quadrant's number, the top two bits */
+        for (int l = 0; l < WIDTH; l++) {
+            uint32_t a = w[2 * (k + l) + 1];
+            f[l] = (int32_t)(a << 2);
+            odd[l] = -(real_int)(a >> 30 & 1);
+            half[l] = -(real_int)(a >> 31);
+        }
+        vreal t = __builtin_convertvector(f, vreal) * R(1.57079632679489662 * 0x1p-32); /* [-pi/4, pi/4) */
+        vreal z = t * t;
+        vreal sn = ((z * R(-1.9515295891e-4) + R(8.3321608736e-3)) * z + R(-1.6666654611e-1)) * z * t + t;
+        vreal cs =
+            ((z * R(2.443315711809948e-5) + R(-1.388731625493765e-3)) * z + R(4.166664568298827e-2)) * z * z - z * R(0.5) + R(1);
+        /* turned by a quarter: (cos, sin) -> (-sin, cos); by a half: both negative */
+        vint x = ((vint)-sn & odd) | ((vint)cs & ~odd), y = ((vint)cs & odd) | ((vint)sn & ~odd);
+        vint sign = half & SIGN_BIT;
+        vreal rad;
+        memcpy(&rad, r + k, sizeof rad);
+        vreal gx = (vreal)(x ^ sign) * rad * std + mean, gy = (vreal)(y ^ sign) * rad * std + mean;
+        for (int l = 0; l < WIDTH; l++) {
+            out[2 * (k + l)] = gx[l];
+            out[2 * (k + l) + 1] = gy[l];
+        }
     }
 }
 
@@ -194,12 +176,13 @@ void fg_philox_fill_normal(uint64_t key, uint64_t offset, uint64_t first, fg_rea
     size_t i = 0;
     for (; n - i >= BATCH; i += BATCH, block += LANES) {
         batch_blocks(key, block, w);
-        normal_batch(w, out + i, BATCH, mean, std);
+        normal_batch(w, out + i, mean, std);
     }
     if (i < n) {
         fg_real v[BATCH];
+        memset(w, 0, sizeof w);
         some_blocks(key, block, w, n - i);
-        normal_batch(w, v, (n - i + 1) & ~(size_t)1, mean, std);
+        normal_batch(w, v, mean, std);
         memcpy(out + i, v, (n - i) * sizeof *out);
     }
 }

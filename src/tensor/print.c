@@ -129,6 +129,7 @@ static void row(printer *p, int axis, int64_t first) {
 
 static void block(printer *p, int axis, int64_t first) {
     const fg_shape *sh = &p->t->shape;
+    if (axis >= FG_MAX_RANK) return; /* the compiler cannot know that a rank has a bound */
     if (axis == sh->ndim - 1) {
         row(p, axis, first);
         return;
