@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints a C file that holds the given Lua files as byte arrays, for hosts that link libforger_lua.a.
 # lua/forger/init.lua is module "forger", lua/forger/nn/init.lua "forger.nn", lua/forger/optim.lua "forger.optim".
-# The table is fg_lua_files[] of src/binding/embed.h's shape; only od and sed are needed.
+# The table fg_lua_files[] ends with a NULL module; src/binding/embedded*.c reads it. Only od and sed are needed.
 set -eu
 echo '/* Generated from lua/forger by tests/support/embed-lua.sh. */'
 echo '#include <stddef.h>'
