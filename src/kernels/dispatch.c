@@ -17,9 +17,7 @@
 
 #ifdef FG_HAVE_X86
 /* Families that have no file in this build leave their slots scalar. */
-#pragma weak fg_kernels_avx2
 #pragma weak fg_kernels_avx2_product
-#pragma weak fg_kernels_avx512
 #pragma weak fg_kernels_avx512_product
 #endif
 
@@ -35,12 +33,12 @@ static void build_tables(void) {
         k->isa = fg_isa_name(FG_ISA_SCALAR);
 #ifdef FG_HAVE_X86
         if (isa >= FG_ISA_AVX2) {
-            if (fg_kernels_avx2) fg_kernels_avx2(k);
+            fg_kernels_avx2(k);
             if (fg_kernels_avx2_product) fg_kernels_avx2_product(k);
             k->isa = fg_isa_name(FG_ISA_AVX2);
         }
         if (isa >= FG_ISA_AVX512) {
-            if (fg_kernels_avx512) fg_kernels_avx512(k);
+            fg_kernels_avx512(k);
             if (fg_kernels_avx512_product) fg_kernels_avx512_product(k);
             k->isa = fg_isa_name(FG_ISA_AVX512);
         }
