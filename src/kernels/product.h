@@ -1,0 +1,77 @@
+/* product.h: what the vector files of GEMM and convolution share; private to src/kernels, x86 only.
+ *
+ * Both are built from one small thing, the register tile: mr x (nv vectors) elements of C held in registers while k runs.
+ *
+ *                 B: nv vectors of row k                 The sum over k is a list of runs {a, b, len}: a GEMM block is
+ *                 +------------------+                   one run, a convolution one run per kernel row, so that taps
+ *      A: column  |  C tile          |                   outside the image are left out instead of multiplied by zero.
+ *      of mr      |  mr rows,        |
+ *      numbers    |  nv*VL columns   |                   A may be stored three ways (fg_tile_kind); B is always rows
+ *      (broadcast)+------------------+                   of consecutive columns, ldb apart.
+ *
+ * The micro-kernels are compiled once per ISA (tile_body.h in tile_<isa>.c) for every mr from 1 to the tile's height, so
+ * no row is computed in vain. fg_dot_fn is the counterpart for outputs too narrow for vectors of columns (1 to 4 of
+ * them): there the lanes run along k. */
+#ifndef FG_PRODUCT_H
+#define FG_PRODUCT_H
+
+#include "kernels.h"
+
+#ifdef FG_HAVE_X86
+
+enum {
+    FG_TILE_KC = 320,                 /* longest run of k between two visits of C */
+    FG_TILE_STRIDE = FG_TILE_KC + 16, /* floats between rows of a packed panel: 21 cache lines, odd on purpose */
+    FG_DOT_ROWS = 4,
+    FG_DOT_COLS = 4
+};
+
+typedef enum fg_tile_kind {
+    FG_TILE_PANEL = 0, /* a[i*FG_TILE_STRIDE + k]: rows copied to a panel */
+    FG_TILE_ROWS,      /* a[i*sa + k]: rows as they are */
+    FG_TILE_COLS,      /* a[k*sa + i]: A transposed */
+    FG_TILE_KINDS
+} fg_tile_kind;
+
+typedef struct fg_run {
+    const float *a, *b;
+    int64_t len;
+} fg_run;
+
+typedef struct fg_tile_args {
+    const fg_run *runs;
+    int64_t nruns;         /* may be 0: C gets zeros, bias and activation */
+    int64_t sa, ldb, boff; /* boff is added to every run's b: one list serves all panels of B */
+    float *c;
+    const int64_t *crow; /* offset of each row in c */
+    int cols;            /* columns in use, 1 .. nv*VL; the rest is neither read nor written */
+    bool add;            /* C += instead of C = */
+    const float *bias;   /* [cols] or NULL, added after the sum */
+    fg_act act;          /* none, relu or leaky relu; the others are the caller's */
+    float slope;
+} fg_tile_args;
+typedef void (*fg_tile_fn)(const fg_tile_args *t);
+
+/* out[r][c] = sum over runs of a[r*sa + k] * b[c*sb + k], rows and cols in 1..4 */
+typedef void (*fg_dot_fn)(const fg_run *runs, int64_t nruns, int64_t sa, int64_t sb, float out[FG_DOT_ROWS][FG_DOT_COLS]);
+
+/* Whether the tile's store does this activation itself. */
+static inline bool fg_tile_does(fg_act act) { return act == FG_ACT_NONE || act == FG_ACT_RELU || act == FG_ACT_LEAKY_RELU; }
+
+extern const fg_tile_fn fg_tiles_avx2[FG_TILE_KINDS][2][6]; /* [kind][nv - 1][mr - 1] */
+extern const fg_dot_fn fg_dots_avx2[FG_DOT_ROWS][FG_DOT_COLS];
+extern const fg_tile_fn fg_tiles_avx512[FG_TILE_KINDS][2][14];
+extern const fg_dot_fn fg_dots_avx512[FG_DOT_ROWS][FG_DOT_COLS];
+
+/* What one file of each ISA hands to its fg_kernels_<isa>_product. */
+void fg_kernels_avx2_conv(fg_kernels *k);
+void fg_kernels_avx512_conv(fg_kernels *k);
+
+/* FMA peak of one thread in FLOP/s by a loop over registers, about `seconds` long; 0 when the machine lacks the ISA. For
+ * the benchmarks: a kernel's rate is told as a share of this. */
+double fg_peak_flops(fg_isa_level isa, double seconds);
+double fg_peak_flops_avx2(double seconds);
+double fg_peak_flops_avx512(double seconds);
+
+#endif
+#endif

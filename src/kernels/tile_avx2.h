@@ -1,0 +1,65 @@
+/* tile_avx2.h: the few vector operations that the product kernels need, in AVX2 and FMA: 8 lanes, 6 x 2 accumulators of
+ * the 16 registers. tile_avx512.h is its twin. */
+#ifndef FG_TILE_AVX2_H
+#define FG_TILE_AVX2_H
+
+#include <immintrin.h>
+
+#include "product.h"
+
+enum { VL = 8, MR = 6, NR = 16, AP = 8 /* floats a k of a transposed panel */ };
+#define ISA_LEVEL FG_ISA_AVX2
+#define TILES     fg_tiles_avx2
+#define DOTS      fg_dots_avx2
+
+typedef __m256 vf;
+typedef __m256i vmask;
+
+static inline vf v_zero(void) { return _mm256_setzero_ps(); }
+static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
+static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
+/* lanes 0..n-1; n may be below 0 or above VL */
+static inline vmask v_mask(int64_t n) {
+    int m = n >= 8 ? 8 : n <= 0 ? 0 : (int)n;
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(m), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline vf v_load_part(const float *p, vmask m) { return _mm256_maskload_ps(p, m); }
+static inline void v_store_part(float *p, vmask m, vf v) { _mm256_maskstore_ps(p, m, v); }
+static inline vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+/* NaN stays NaN in both: max returns its second operand, the comparison is false */
+static inline vf v_relu(vf x) { return _mm256_max_ps(v_zero(), x); }
+static inline vf v_leaky(vf x, float slope) {
+    return _mm256_blendv_ps(_mm256_mul_ps(x, v_set1(slope)), x, _mm256_cmp_ps(x, v_zero(), _CMP_GT_OQ));
+}
+static inline float v_sum(vf v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* d[c*ldd + r] = s[r*lds + c] for a square of VL */
+static inline void v_transpose(const float *s, int64_t lds, float *d, int64_t ldd) {
+    __m256 t[8], u[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m256 a = v_load(s + 2 * i * lds), b = v_load(s + (2 * i + 1) * lds);
+        t[2 * i] = _mm256_unpacklo_ps(a, b);
+        t[2 * i + 1] = _mm256_unpackhi_ps(a, b);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+        u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+        u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+        u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        v_store(d + j * ldd, _mm256_permute2f128_ps(u[j], u[4 + j], 0x20));
+        v_store(d + (j + 4) * ldd, _mm256_permute2f128_ps(u[j], u[4 + j], 0x31));
+    }
+}
+
+#endif

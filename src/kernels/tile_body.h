@@ -1,0 +1,139 @@
+/* tile_body.h: the micro-kernels, one function per (kind of A, vectors a row, rows), included by tile_<isa>.c after
+ * its vector header. product.h draws the tile.
+ *
+ * Everything is one inline function whose mr, nv and kind are constants at each instance, so that the accumulators become
+ * registers and the loops over them vanish. Per k: nv loads of B, mr broadcasts of A, mr*nv multiply-adds; with 14 x 2
+ * (AVX-512) or 6 x 2 (AVX2) there are enough independent sums to hide the latency of the multiply-add.
+ * The sums start at zero and meet C once at the end, so long reductions cut into runs and blocks are summed in two levels. */
+
+#define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* One step of k: acc[i][v] += a(i) * b[v]. Rows of kind ROWS are reached from every third row's pointer, which keeps the
+ * number of address registers at a third of the rows. */
+INLINE void tile_step(vf acc[MR][2], const float *const *q, int64_t sa, int64_t k, const vf *bv, int kind, int mr, int nv) {
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        vf av = v_set1(kind == FG_TILE_PANEL  ? q[0][i * FG_TILE_STRIDE + k]
+                       : kind == FG_TILE_COLS ? q[0][i]
+                                              : q[i / 3][(i % 3) * sa + k]);
+        UNROLL
+        for (int v = 0; v < nv; v++) acc[i][v] = v_fma(av, bv[v], acc[i][v]);
+    }
+}
+
+INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind, int mr, int nv) {
+    int64_t sa = t->sa, ldb = t->ldb;
+    vmask last = v_mask(t->cols - (nv - 1) * VL);
+    for (const fg_run *r = t->runs, *end = r + t->nruns; r < end; r++) {
+        const float *b = r->b + t->boff, *q[(MR + 2) / 3];
+        UNROLL
+        for (int g = 0; g < (mr + 2) / 3; g++) q[g] = r->a + 3 * g * sa;
+        for (int64_t k = 0; k < r->len; k++, b += ldb) {
+            vf bv[2];
+            if (nv == 2) bv[0] = v_load(b);
+            bv[nv - 1] = whole ? v_load(b + (nv - 1) * VL) : v_load_part(b + (nv - 1) * VL, last);
+            tile_step(acc, q, sa, kind == FG_TILE_COLS ? 0 : k, bv, kind, mr, nv);
+            if (kind == FG_TILE_COLS) q[0] += sa;
+        }
+    }
+}
+
+/* f(i, v) for every accumulator */
+#define EACH(stmt) UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) stmt
+
+INLINE void tile_store(vf acc[MR][2], const fg_tile_args *t, bool whole, int mr, int nv) {
+    vmask last = v_mask(t->cols - (nv - 1) * VL);
+#define PART (v == nv - 1 && !whole)
+    if (t->add)
+        EACH({
+            const float *c = t->c + t->crow[i] + v * VL;
+            acc[i][v] = v_add(PART ? v_load_part(c, last) : v_load(c), acc[i][v]);
+        })
+    if (t->bias) {
+        vf bias[2];
+        UNROLL for (int v = 0; v < nv; v++) bias[v] = PART ? v_load_part(t->bias + v * VL, last) : v_load(t->bias + v * VL);
+        EACH(acc[i][v] = v_add(acc[i][v], bias[v]);)
+    }
+    if (t->act == FG_ACT_RELU) EACH(acc[i][v] = v_relu(acc[i][v]);)
+    if (t->act == FG_ACT_LEAKY_RELU) EACH(acc[i][v] = v_leaky(acc[i][v], t->slope);)
+    EACH({
+        float *c = t->c + t->crow[i] + v * VL;
+        if (PART) v_store_part(c, last, acc[i][v]);
+        else v_store(c, acc[i][v]);
+    })
+#undef PART
+}
+
+INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv) {
+    vf acc[MR][2];
+    EACH(acc[i][v] = v_zero();)
+
+    if (t->cols == nv * VL) {
+        tile_runs(acc, t, true, kind, mr, nv);
+        tile_store(acc, t, true, mr, nv);
+    } else {
+        tile_runs(acc, t, false, kind, mr, nv);
+        tile_store(acc, t, false, mr, nv);
+    }
+}
+
+#define TILE(mr)                                                                                                                 \
+    static void panel_##mr##_1(const fg_tile_args *t) { tile(t, FG_TILE_PANEL, mr, 1); }                                         \
+    static void panel_##mr##_2(const fg_tile_args *t) { tile(t, FG_TILE_PANEL, mr, 2); }                                         \
+    static void rows_##mr##_1(const fg_tile_args *t) { tile(t, FG_TILE_ROWS, mr, 1); }                                           \
+    static void rows_##mr##_2(const fg_tile_args *t) { tile(t, FG_TILE_ROWS, mr, 2); }                                           \
+    static void cols_##mr##_1(const fg_tile_args *t) { tile(t, FG_TILE_COLS, mr, 1); }                                           \
+    static void cols_##mr##_2(const fg_tile_args *t) { tile(t, FG_TILE_COLS, mr, 2); }
+
+/* rows x cols dot products along k; the last lanes of a run are loaded by mask, never past its end */
+INLINE void dot(const fg_run *r, int64_t nruns, int64_t sa, int64_t sb, float out[FG_DOT_ROWS][FG_DOT_COLS], int rows, int cols) {
+    vf acc[FG_DOT_ROWS][FG_DOT_COLS];
+    UNROLL
+    for (int i = 0; i < rows; i++) UNROLL
+    for (int j = 0; j < cols; j++) acc[i][j] = v_zero();
+    for (const fg_run *end = r + nruns; r < end; r++) {
+        const float *a = r->a, *b = r->b;
+        int64_t k = 0;
+        for (; k + VL <= r->len; k += VL) {
+            vf bv[FG_DOT_COLS];
+            UNROLL
+            for (int j = 0; j < cols; j++) bv[j] = v_load(b + j * sb + k);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                vf av = v_load(a + i * sa + k);
+                UNROLL
+                for (int j = 0; j < cols; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+            }
+        }
+        if (k < r->len) {
+            vmask m = v_mask(r->len - k);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                vf av = v_load_part(a + i * sa + k, m);
+                UNROLL
+                for (int j = 0; j < cols; j++) acc[i][j] = v_fma(av, v_load_part(b + j * sb + k, m), acc[i][j]);
+            }
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) UNROLL
+    for (int j = 0; j < cols; j++) out[i][j] = v_sum(acc[i][j]);
+}
+
+#define DOT(r, c)                                                                                                                \
+    static void dot_##r##_##c(const fg_run *runs, int64_t n, int64_t sa, int64_t sb, float out[FG_DOT_ROWS][FG_DOT_COLS]) {      \
+        dot(runs, n, sa, sb, out, r, c);                                                                                         \
+    }
+#define DOT_ROW(r) DOT(r, 1) DOT(r, 2) DOT(r, 3) DOT(r, 4)
+DOT_ROW(1)
+DOT_ROW(2)
+DOT_ROW(3)
+DOT_ROW(4)
+#define DOT_LIST(r)                                                                                                              \
+    { dot_##r##_1, dot_##r##_2, dot_##r##_3, dot_##r##_4 }
+const fg_dot_fn DOTS[FG_DOT_ROWS][FG_DOT_COLS] = { DOT_LIST(1), DOT_LIST(2), DOT_LIST(3), DOT_LIST(4) };
