@@ -104,25 +104,27 @@ static void visit(printer *p, int axis, int64_t first, void (*see)(printer *, do
 static void row(printer *p, int axis, int64_t first) {
     int64_t n = p->t->shape.dim[axis];
     bool cut = p->summary && n > 2 * EDGE;
-    int column = axis + 1;
+    int indent = axis + 1, column = indent;
     put_text(p->w, "[");
     for (int64_t i = 0; i < n; i++) {
         char text[NUMBER_CAP];
         if (cut && i == EDGE) {
-            put_text(p->w, "..., ");
+            put_text(p->w, ", ...");
             column += 5;
             i = n - EDGE;
         }
         format(p, fg_tensor_at(p->t, first * n + i), text);
-        if (column > axis + 1 && column + p->width + 1 > LINE) {
-            put_text(p->w, "\n");
-            put_spaces(p->w, axis + 1);
-            column = axis + 1;
+        if (i > 0 && column + 2 + p->width + 1 > LINE) {
+            put_text(p->w, ",\n");
+            put_spaces(p->w, indent);
+            column = indent;
+        } else if (i > 0) {
+            put_text(p->w, ", ");
+            column += 2;
         }
         put_spaces(p->w, p->width - (int)strlen(text));
         put_text(p->w, text);
-        if (i + 1 < n) put_text(p->w, ", ");
-        column += p->width + 2;
+        column += p->width;
     }
     put_text(p->w, "]");
 }
