@@ -1,0 +1,227 @@
+/* apply.c: the one road that every op call takes.
+ *
+ * Check the inputs, bring them to f32 (integers and bf16 are converted for ops that compute), infer the output, allocate
+ * it and the node, compute, record. The node is allocated before forward so that an op reserves all memory before any
+ * visible effect. Under bf16 precision, products round their inputs to bf16 and store their output as bf16; arithmetic
+ * itself is always f32. */
+#include "op.h"
+
+#include <stdio.h>
+#include <string.h>
+
+fg_status fg_op_error(fg_call *c, fg_status st, const char *fmt, ...) {
+    char msg[FG_ERROR_CAP];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof msg, fmt, ap);
+    va_end(ap);
+    return fg_error(c->ctx, st, "%s: %s", c->op->name, msg);
+}
+
+const char *fg_str(const fg_shape *sh) {
+    static _Thread_local char buf[8][96];
+    static _Thread_local unsigned at;
+    char *b = buf[at++ % 8];
+    fg_shape_print(sh, b, sizeof buf[0]);
+    return b;
+}
+
+/* Input i as f32 for the kernels; rounded through bf16 where a product runs in that precision. */
+static fg_tensor *to_real(fg_scope *s, fg_tensor *t, bool round16) {
+    fg_context *ctx = s->ctx;
+    if (t->dtype == FG_F32 && !round16) return t;
+    bool grad = ctx->grad_enabled;
+    ctx->grad_enabled = false;
+    if (round16 && t->dtype != FG_BF16) t = fg_cast(s, t, FG_BF16);
+    if (t) t = fg_cast(s, t, FG_F32);
+    ctx->grad_enabled = grad;
+    return t;
+}
+
+static fg_dtype out_dtype(const fg_op *op, fg_tensor *const *in, int n, bool low) {
+    if (low) return (op->flags & FG_OPF_OUT32) ? FG_F32 : FG_BF16;
+    if ((op->flags & FG_OPF_KEEP) && in[0]->dtype == FG_BF16) return FG_BF16;
+    if (!(op->flags & FG_OPF_ALL16)) return FG_F32;
+    for (int i = 0; i < n; i++)
+        if (!in[i] || in[i]->dtype != FG_BF16) return FG_F32;
+    return FG_BF16;
+}
+
+static bool check_inputs(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, bool *convert) {
+    fg_context *ctx = s->ctx;
+    if (n < op->n_min || (op->n_max != 255 && n > op->n_max)) {
+        fg_scope_error(s, FG_EINVAL, "%s: %d tensors given, %d expected", op->name, n, op->n_min);
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        fg_tensor *t = in[i];
+        if (!t) {
+            if (i < 8 && (op->optional >> i & 1)) continue;
+            fg_scope_error(s, FG_EINVAL, "%s: tensor %d is NULL", op->name, i + ctx->index_base);
+            return false;
+        }
+        if (t->ctx != ctx) {
+            fg_scope_error(s, FG_EINVAL, "%s: tensor %d belongs to another context", op->name, i + ctx->index_base);
+            return false;
+        }
+        if (t->dtype != FG_F32) *convert = true;
+    }
+    return true;
+}
+
+#define INLINE_INPUTS 8
+
+static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, const void *opts) {
+    fg_context *ctx = s->ctx;
+    bool convert = false;
+    if (!check_inputs(s, op, in, n, &convert)) return NULL;
+    bool low = (op->flags & FG_OPF_LOWP) && ctx->precision == FG_PRECISION_BF16;
+    convert = (convert || low) && !(op->flags & FG_OPF_ANY);
+
+    bool track = false;
+    if (ctx->grad_enabled && op->vjp)
+        for (int i = 0; i < n && !track; i++)
+            track = in[i] && in[i]->requires_grad && !(i < 32 && (op->no_grad >> i & 1));
+
+    union {
+        max_align_t align;
+        char bytes[FG_OPTS_MAX];
+    } copy;
+    if (opts)
+        memcpy(copy.bytes, opts, op->opts_size);
+    else
+        memset(copy.bytes, 0, op->opts_size);
+    fg_call c = { ctx, s, op, n, (fg_tensor **)in, copy.bytes, (op->flags & FG_OPF_ANY) && in[0] ? (fg_dtype)in[0]->dtype : FG_F32,
+                  FG_SCALAR, NULL, track };
+    if (op->infer(&c) != FG_OK) return fg_scope_fail(s);
+    fg_dtype final = c.out_dtype == FG_F32 && !(op->flags & FG_OPF_ANY) ? out_dtype(op, in, n, low) : c.out_dtype;
+
+    /* Everything that can fail for want of memory comes before forward. Converted inputs and, for a bf16 result, the f32
+     * one live in s above `mark` until the op is done. */
+    int mark = s->n;
+    fg_tensor *buf[INLINE_INPUTS], **use = (fg_tensor **)in, *out = NULL;
+    size_t bytes = (size_t)n * sizeof *use;
+    fg_node *node = NULL;
+    if (!(op->flags & FG_OPF_VIEW)) {
+        out = fg_tensor_new(ctx, final, &c.out_shape);
+        if (!out || !(out = fg_scope_push(s, out))) goto fail;
+        c.y = out;
+        if (final != c.out_dtype && !(c.y = fg_empty(s, c.out_dtype, c.out_shape))) goto fail;
+    }
+    if (convert) {
+        use = n > INLINE_INPUTS ? fg_alloc(ctx, bytes) : buf;
+        if (!use) goto fail;
+        for (int i = 0; i < n; i++) {
+            use[i] = in[i] ? to_real(s, in[i], low && !(op->no_grad >> i & 1)) : NULL;
+            if (in[i] && !use[i]) goto fail;
+        }
+        c.in = use;
+    }
+    if (track) {
+        if (!(node = fg_node_new(ctx, op, n, copy.bytes))) goto fail;
+        if (op->save_out && !(node->saved_out = fg_tensor_bare(out))) goto fail;
+    }
+    if (op->forward(&c) != FG_OK) goto fail;
+    if (!out) { /* a view: forward made it */
+        if (!(out = fg_scope_push(s, c.y))) goto fail;
+    } else if (out != c.y) {
+        fg_convert(FG_F32, fg_data(c.y), FG_BF16, fg_data(out), (size_t)out->numel);
+    }
+    if (node) {
+        if (op->opts_size) memcpy(node->opts, copy.bytes, op->opts_size);
+        fg_node_record(node, in, out);
+    }
+    if (use != buf && use != (fg_tensor **)in) fg_free(ctx, use, bytes);
+    if (s->n > mark + 1) { /* keep only the result */
+        fg_tensor *keep = fg_keep(out);
+        fg_scope_release_to(s, mark);
+        return fg_scope_push(s, keep);
+    }
+    return out;
+
+fail:
+    if (node) fg_node_release(ctx, node);
+    if (use != buf && use && use != (fg_tensor **)in) fg_free(ctx, use, bytes);
+    fg_scope_release_to(s, mark);
+    return fg_scope_fail(s);
+}
+
+fg_tensor *fg_op_apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, const void *opts) {
+    if (!s || s->status != FG_OK) return NULL;
+    if (!fg_enter(s->ctx)) { /* not through the context: another thread owns its error text */
+        s->status = FG_EBUSY;
+        snprintf(s->err, sizeof s->err, "%s: another thread is inside this context", op->name);
+        return NULL;
+    }
+    fg_tensor *y = apply(s, op, in, n, opts);
+    fg_leave(s->ctx);
+    return y;
+}
+
+bool fg_broadcast(const fg_shape *a, const fg_shape *b, fg_shape *out) {
+    int n = a->ndim > b->ndim ? a->ndim : b->ndim;
+    out->ndim = n;
+    for (int i = 0; i < n; i++) {
+        int ia = i - (n - a->ndim), ib = i - (n - b->ndim);
+        int64_t da = ia < 0 ? 1 : a->dim[ia], db = ib < 0 ? 1 : b->dim[ib];
+        if (da != db && da != 1 && db != 1) return false;
+        out->dim[i] = da == 1 ? db : da;
+    }
+    return true;
+}
+
+int fg_axis(int axis, int ndim) {
+    if (axis < 0) axis += ndim;
+    return axis < 0 || axis >= ndim ? -1 : axis;
+}
+
+bool fg_axes_mask(const fg_axes *axes, int ndim, uint32_t *mask) {
+    *mask = 0;
+    if (!axes || axes->n == 0) {
+        *mask = (1u << ndim) - 1;
+        return true;
+    }
+    for (int i = 0; i < axes->n; i++) {
+        int a = fg_axis(axes->axis[i], ndim);
+        if (a < 0 || (*mask >> a & 1)) return false;
+        *mask |= 1u << a;
+    }
+    return true;
+}
+
+fg_tensor *fg_to_input(fg_vjp *v, fg_tensor *dy, int i) {
+    if (!dy || fg_shape_equal(&dy->shape, fg_in_shape(v, i))) return dy;
+    return fg_reduce_to(v->s, dy, *fg_in_shape(v, i));
+}
+
+fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh) {
+    fg_tensor *t = fg_tensor_new(v->ctx, FG_F32, sh);
+    return t ? fg_scope_push(v->s, t) : fg_scope_fail(v->s);
+}
+
+typedef struct unary_arg {
+    const fg_kernels *k;
+    fg_unary u;
+    const fg_real *x, *v;
+    fg_real *y;
+    fg_real a, b;
+} unary_arg;
+static void unary_range(void *arg, int64_t i, int64_t end, int worker) {
+    const unary_arg *q = arg;
+    (void)worker;
+    q->k->unary[q->u](q->x + i, q->y + i, (size_t)(end - i), q->a, q->b);
+}
+static void unary_grad_range(void *arg, int64_t i, int64_t end, int worker) {
+    const unary_arg *q = arg;
+    (void)worker;
+    q->k->unary_grad[q->u](q->x + i, q->v ? q->v + i : NULL, q->y + i, (size_t)(end - i), q->a, q->b);
+}
+void fg_run_unary(fg_context *ctx, fg_unary u, const fg_real *x, fg_real *y, int64_t n, fg_real a, fg_real b) {
+    unary_arg q = { ctx->k, u, x, NULL, y, a, b };
+    fg_parallel_range(ctx, n, FG_GRAIN, unary_range, &q);
+}
+void fg_run_unary_grad(fg_context *ctx, fg_unary u, const fg_real *dy, const fg_real *v, fg_real *dx, int64_t n, fg_real a,
+                       fg_real b) {
+    unary_arg q = { ctx->k, u, dy, v, dx, a, b };
+    fg_parallel_range(ctx, n, FG_GRAIN, unary_grad_range, &q);
+}

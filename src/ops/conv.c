@@ -1,0 +1,253 @@
+/* conv.c: the closed convolution family: conv2d, its adjoint in the input (conv_transpose2d) and in the weight (conv2d_dw).
+ *
+ * One geometry describes all three: the strided convolution x[N,H,W,CI] * w[KH,KW,CI,CO] -> y[N,OH,OW,CO]. The gradient of
+ * each member is made of the other two, so gradients of any order stay in the family:
+ *
+ *     y  = conv(x, w)       dx = convT(dy, w)    dw = conv_dw(x, dy)
+ *     x  = convT(y, w)      dy = conv(dx, w)     dw = conv_dw(dx, y)
+ *     dw = conv_dw(x, y)    dx = convT(y, ddw)   dy = conv(x, ddw)
+ *
+ * Only top and left padding enter the geometry: bottom and right are implied by the output size, which makes the members
+ * exact adjoints whatever rounding the stride did. */
+#include "product.h"
+#include "packed.h"
+
+typedef struct conv_opts {
+    fg_conv2d_opts o;
+    int kernel[2]; /* conv2d_dw only */
+} conv_opts;
+
+static fg_status check_opts(fg_call *c, fg_conv2d_opts *o) {
+    for (int i = 0; i < 2; i++) {
+        if (o->stride[i] == 0) o->stride[i] = 1;
+        if (o->stride[i] < 0 || o->stride[i] > 1024) return fg_op_error(c, FG_EINVAL, "stride %d is not in 1..1024", o->stride[i]);
+        if (o->out_pad[i] < 0 || o->out[i] < 0)
+            return fg_op_error(c, FG_EINVAL, "output padding %d and output size %d must not be negative", o->out_pad[i], o->out[i]);
+    }
+    for (int i = 0; i < 4; i++)
+        if (o->pad[i] < 0 || o->pad[i] > 1 << 20) return fg_op_error(c, FG_EINVAL, "padding %d is not in 0..1048576", o->pad[i]);
+    if (!(o->slope >= 0)) return fg_op_error(c, FG_EINVAL, "slope %g is negative; it must be >= 0", o->slope);
+    return FG_OK;
+}
+static fg_status check_rank4(fg_call *c, const char *what, const fg_shape *sh, const char *layout) {
+    if (sh->ndim == 4) return FG_OK;
+    return fg_op_error(c, FG_EINVAL, "%s is %s, expected %s", what, fg_str(sh), layout);
+}
+/* TensorFlow's "same" for an input of size in: out = ceil(in / stride), the odd pixel of padding after. */
+static void same_pad(int64_t in, int k, int stride, int *before, int *after) {
+    int64_t out = (in + stride - 1) / stride, total = (out - 1) * stride + k - in;
+    if (total < 0) total = 0;
+    *before = (int)(total / 2);
+    *after = (int)(total - total / 2);
+}
+
+static fg_status run_conv(fg_context *ctx, const fg_conv_geom *g, fg_conv_dir dir, fg_tensor *w, fg_conv_args *a) {
+    fg_conv_plan p;
+    ctx->k->conv_plan(g, dir, ctx->fast_conv, &p);
+    size_t bytes = fg_conv_workspace(ctx, &p);
+    void *work = bytes ? fg_alloc(ctx, bytes) : NULL; /* before the packed weights: making room may drop that cache */
+    if (bytes && !work) return FG_ENOMEM;
+    bool owned = false;
+    fg_status st = FG_OK;
+    if (dir != FG_CONV_DW && p.packed) {
+        a->packed = fg_packed_get(ctx, w, &p, &owned);
+        if (!a->packed) st = FG_ENOMEM;
+    }
+    if (st == FG_OK) fg_conv_drive(ctx, &p, a, work);
+    if (owned) fg_free(ctx, (void *)a->packed, p.packed);
+    if (bytes) fg_free(ctx, work, bytes);
+    return st;
+}
+
+/* ---------------------------------------------------------------- conv2d */
+static fg_status infer_conv(fg_call *c) {
+    fg_conv2d_opts *o = &((conv_opts *)c->opts)->o;
+    const fg_shape *x = &c->in[0]->shape, *w = &c->in[1]->shape;
+    if (check_rank4(c, "input", x, "[N,H,W,C]") != FG_OK || check_rank4(c, "weight", w, "[KH,KW,in,out]") != FG_OK ||
+        check_opts(c, o) != FG_OK)
+        return FG_EINVAL;
+    if (x->dim[3] != w->dim[2])
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3], fg_str(w),
+                           (long long)w->dim[2]);
+    c->out_shape = *x;
+    c->out_shape.dim[3] = w->dim[3];
+    for (int i = 0; i < 2; i++) {
+        int64_t in = x->dim[1 + i], k = w->dim[i], out = o->out[i];
+        int *pad = &o->pad[2 * i];
+        if (k < 1 || k > 1 << 16) return fg_op_error(c, FG_EINVAL, "weight %s has an impossible kernel", fg_str(w));
+        if (o->same) same_pad(in, (int)k, o->stride[i], &pad[0], &pad[1]);
+        int64_t span = in + pad[0] + pad[1] - k;
+        if (!out) {
+            if (span < 0)
+                return fg_op_error(c, FG_EINVAL, "kernel %lldx%lld does not fit input %s with padding {%d,%d,%d,%d}", (long long)w->dim[0],
+                                   (long long)w->dim[1], fg_str(x), o->pad[0], o->pad[1], o->pad[2], o->pad[3]);
+            out = span / o->stride[i] + 1;
+        }
+        c->out_shape.dim[1 + i] = out;
+    }
+    return fg_check_bias(c, c->n > 2 ? c->in[2] : NULL, w->dim[3]);
+}
+static fg_conv_geom geom_of(const fg_shape *x, const fg_shape *w, const fg_shape *y, const fg_conv2d_opts *o) {
+    return (fg_conv_geom){ .n = x->dim[0], .h = x->dim[1], .w = x->dim[2], .ci = w->dim[2], .oh = y->dim[1], .ow = y->dim[2],
+                           .co = w->dim[3], .kh = (int)w->dim[0], .kw = (int)w->dim[1], .sh = o->stride[0], .sw = o->stride[1],
+                           .pt = o->pad[0], .pl = o->pad[2] };
+}
+static fg_status forward_conv(fg_call *c) {
+    const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
+    fg_conv_geom g = geom_of(&c->in[0]->shape, &c->in[1]->shape, &c->out_shape, o);
+    fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
+    fg_conv_args a = { .x = fg_reals(c->in[0]), .w = fg_reals(c->in[1]), .out = fg_reals(c->y), .bias = bias ? fg_reals(bias) : NULL,
+                       .act = o->act, .slope = (fg_real)o->slope };
+    return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_FWD, c->in[1], &a) : FG_OK;
+}
+/* Options of the other two members: same strides and leading padding, sizes given outright, no activation. */
+static fg_conv2d_opts bare_opts(const fg_conv2d_opts *o, const fg_shape *out) {
+    fg_conv2d_opts b = { .stride = { o->stride[0], o->stride[1] }, .pad = { o->pad[0], o->pad[1], o->pad[2], o->pad[3] } };
+    if (out) b.out[0] = (int)out->dim[1], b.out[1] = (int)out->dim[2];
+    return b;
+}
+static fg_tensor *bias_grad(fg_scope *s, fg_tensor *g) { return fg_sum(s, g, FG_AXES(0, 1, 2), false); }
+static bool has_act(const void *opts) { return ((const conv_opts *)opts)->o.act != FG_ACT_NONE; }
+static void vjp_conv(fg_vjp *v) {
+    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
+    fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
+    if (fg_needs(v, 0)) {
+        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
+        v->dx[0] = fg_conv_transpose2d(v->s, g, v->in[1], NULL, &b);
+    }
+    if (fg_needs(v, 1)) {
+        fg_conv2d_opts b = bare_opts(o, NULL);
+        const fg_shape *w = fg_in_shape(v, 1);
+        v->dx[1] = fg_conv2d_dw(v->s, v->in[0], g, (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
+    }
+    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
+}
+#define CONV_ATTRS                                                                                                                \
+    { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },                                                          \
+        { "padding", FG_A_PAD, false, offsetof(conv_opts, o.pad), offsetof(conv_opts, o.same), 0 },                               \
+        { "act", FG_A_ACT, false, offsetof(conv_opts, o.act), 0, 0 }, { "slope", FG_A_REAL, false, offsetof(conv_opts, o.slope), 0, 0.01 }
+static const fg_attr attrs_conv[] = { CONV_ATTRS, { "output_size", FG_A_INT2, false, offsetof(conv_opts, o.out), 0, 0 }, FG_ATTR_END };
+const fg_op fg_op_conv2d = { .name = "conv2d", .n_min = 2, .n_max = 3, .optional = 4, .flags = FG_OPF_LOWP, .opts_size = sizeof(conv_opts),
+                             .attrs = attrs_conv, .infer = infer_conv, .forward = forward_conv, .vjp = vjp_conv,
+                             .save_in = { 2, 1 }, .save_out = 7, .save_out_if = has_act };
+static fg_tensor *call(fg_scope *s, const fg_op *op, fg_tensor *a, fg_tensor *b, fg_tensor *bias, const fg_conv2d_opts *o, int n) {
+    conv_opts full = { .kernel = { 0 } };
+    if (o) full.o = *o;
+    return fg_op_apply(s, op, (fg_tensor *[]){ a, b, bias }, n, &full);
+}
+fg_tensor *fg_conv2d(fg_scope *s, fg_tensor *x, fg_tensor *w, fg_tensor *bias, const fg_conv2d_opts *o) {
+    return call(s, &fg_op_conv2d, x, w, bias, o, 3);
+}
+
+/* ---------------------------------------------------------------- conv_transpose2d: x[N,OH,OW,CO of the convolution] */
+static fg_status infer_transposed(fg_call *c) {
+    fg_conv2d_opts *o = &((conv_opts *)c->opts)->o;
+    const fg_shape *x = &c->in[0]->shape, *w = &c->in[1]->shape;
+    if (check_rank4(c, "input", x, "[N,H,W,C]") != FG_OK || check_rank4(c, "weight", w, "[KH,KW,out,in]") != FG_OK ||
+        check_opts(c, o) != FG_OK)
+        return FG_EINVAL;
+    if (x->dim[3] != w->dim[3])
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3], fg_str(w),
+                           (long long)w->dim[3]);
+    c->out_shape = *x;
+    c->out_shape.dim[3] = w->dim[2];
+    for (int i = 0; i < 2; i++) {
+        int64_t in = x->dim[1 + i], k = w->dim[i], st = o->stride[i], out = o->out[i];
+        int *pad = &o->pad[2 * i];
+        if (k < 1 || k > 1 << 16) return fg_op_error(c, FG_EINVAL, "weight %s has an impossible kernel", fg_str(w));
+        if (o->out_pad[i] >= st && o->out_pad[i] > 0)
+            return fg_op_error(c, FG_EINVAL, "output padding %d must be below the stride %lld", o->out_pad[i], (long long)st);
+        if (o->same) { /* the adjoint of TF's same convolution from in*stride to in */
+            if (!out) out = in * st;
+            same_pad(out, (int)k, (int)st, &pad[0], &pad[1]);
+        }
+        if (!out) out = (in - 1) * st - pad[0] - pad[1] + k + o->out_pad[i];
+        if (out < 1)
+            return fg_op_error(c, FG_EINVAL, "input %s with kernel %lldx%lld and padding {%d,%d,%d,%d} leaves no output", fg_str(x),
+                               (long long)w->dim[0], (long long)w->dim[1], o->pad[0], o->pad[1], o->pad[2], o->pad[3]);
+        if (out > INT32_MAX) return fg_op_error(c, FG_EINVAL, "output of %lld pixels is too large", (long long)out);
+        c->out_shape.dim[1 + i] = out;
+    }
+    return fg_check_bias(c, c->n > 2 ? c->in[2] : NULL, w->dim[2]);
+}
+static fg_status forward_transposed(fg_call *c) {
+    const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
+    fg_conv_geom g = geom_of(&c->out_shape, &c->in[1]->shape, &c->in[0]->shape, o);
+    fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
+    fg_conv_args a = { .dy = fg_reals(c->in[0]), .w = fg_reals(c->in[1]), .out = fg_reals(c->y), .bias = bias ? fg_reals(bias) : NULL,
+                       .act = o->act, .slope = (fg_real)o->slope };
+    return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_DX, c->in[1], &a) : FG_OK;
+}
+static void vjp_transposed(fg_vjp *v) {
+    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
+    fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
+    if (fg_needs(v, 0)) {
+        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
+        v->dx[0] = fg_conv2d(v->s, g, v->in[1], NULL, &b);
+    }
+    if (fg_needs(v, 1)) {
+        fg_conv2d_opts b = bare_opts(o, NULL);
+        const fg_shape *w = fg_in_shape(v, 1);
+        v->dx[1] = fg_conv2d_dw(v->s, g, v->in[0], (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
+    }
+    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
+}
+static const fg_attr attrs_transposed[] = { CONV_ATTRS,
+                                            { "output_padding", FG_A_INT2, false, offsetof(conv_opts, o.out_pad), 0, 0 },
+                                            { "output_size", FG_A_INT2, false, offsetof(conv_opts, o.out), 0, 0 },
+                                            FG_ATTR_END };
+const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d", .n_min = 2, .n_max = 3, .optional = 4, .flags = FG_OPF_LOWP,
+                                       .opts_size = sizeof(conv_opts), .attrs = attrs_transposed, .infer = infer_transposed,
+                                       .forward = forward_transposed, .vjp = vjp_transposed, .save_in = { 2, 1 }, .save_out = 7,
+                                       .save_out_if = has_act };
+fg_tensor *fg_conv_transpose2d(fg_scope *s, fg_tensor *x, fg_tensor *w, fg_tensor *bias, const fg_conv2d_opts *o) {
+    return call(s, &fg_op_conv_transpose2d, x, w, bias, o, 3);
+}
+
+/* ---------------------------------------------------------------- conv2d_dw */
+static fg_status infer_dw(fg_call *c) {
+    conv_opts *full = c->opts;
+    const fg_shape *x = &c->in[0]->shape, *y = &c->in[1]->shape;
+    if (check_rank4(c, "input", x, "[N,H,W,C]") != FG_OK || check_rank4(c, "gradient", y, "[N,OH,OW,C]") != FG_OK ||
+        check_opts(c, &full->o) != FG_OK)
+        return FG_EINVAL;
+    if (full->kernel[0] < 1 || full->kernel[1] < 1)
+        return fg_op_error(c, FG_EINVAL, "kernel %dx%d is empty", full->kernel[0], full->kernel[1]);
+    if (x->dim[0] != y->dim[0])
+        return fg_op_error(c, FG_EINVAL, "input %s and gradient %s differ in batch size", fg_str(x), fg_str(y));
+    if (full->o.same)
+        for (int i = 0; i < 2; i++)
+            same_pad(x->dim[1 + i], full->kernel[i], full->o.stride[i], &full->o.pad[2 * i], &full->o.pad[2 * i + 1]);
+    c->out_shape = FG_SHAPE(full->kernel[0], full->kernel[1], x->dim[3], y->dim[3]);
+    return FG_OK;
+}
+static fg_status forward_dw(fg_call *c) {
+    const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
+    fg_conv_geom g = geom_of(&c->in[0]->shape, &c->out_shape, &c->in[1]->shape, o);
+    fg_conv_args a = { .x = fg_reals(c->in[0]), .dy = fg_reals(c->in[1]), .out = fg_reals(c->y) };
+    return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_DW, NULL, &a) : FG_OK;
+}
+static void vjp_dw(fg_vjp *v) {
+    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
+    if (fg_needs(v, 0)) {
+        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
+        v->dx[0] = fg_conv_transpose2d(v->s, v->in[1], v->dy, NULL, &b);
+    }
+    if (fg_needs(v, 1)) {
+        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 1));
+        v->dx[1] = fg_conv2d(v->s, v->in[0], v->dy, NULL, &b);
+    }
+}
+static const fg_attr attrs_dw[] = { { "kernel", FG_A_INT2, true, offsetof(conv_opts, kernel), 0, 0 },
+                                    { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },
+                                    { "padding", FG_A_PAD, false, offsetof(conv_opts, o.pad), offsetof(conv_opts, o.same), 0 },
+                                    FG_ATTR_END };
+/* Rounds its inputs under bf16 precision, yet emits f32: it makes gradients of weights. */
+const fg_op fg_op_conv2d_dw = { .name = "conv2d_dw", .n_min = 2, .n_max = 2, .flags = FG_OPF_LOWP | FG_OPF_OUT32,
+                                .opts_size = sizeof(conv_opts), .attrs = attrs_dw, .infer = infer_dw, .forward = forward_dw,
+                                .vjp = vjp_dw, .save_in = { 2, 1 } };
+fg_tensor *fg_conv2d_dw(fg_scope *s, fg_tensor *x, fg_tensor *dy, const int kernel[2], const fg_conv2d_opts *o) {
+    conv_opts full = { .kernel = { kernel[0], kernel[1] } };
+    if (o) full.o = *o;
+    return fg_op_apply(s, &fg_op_conv2d_dw, (fg_tensor *[]){ x, dy }, 2, &full);
+}

@@ -1,0 +1,53 @@
+/* op.h: what an op family's file includes: applying an op, the list of all ops, and small helpers for vjps. */
+#ifndef FG_OP_H
+#define FG_OP_H
+
+#include "node.h"
+
+/* Runs op on in[n] with a copy of opts (NULL: zeros): checks, converts dtypes, infers, allocates, records, computes. The
+ * result is borrowed from s. NULL when s has failed already, an input is NULL (and not optional), or this fails. */
+fg_tensor *fg_op_apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, const void *opts);
+
+/* The list: ops.def holds FG_OP(name) lines; each op is `const fg_op fg_op_<name>`. */
+#define FG_OP(name) extern const fg_op fg_op_##name;
+#include "ops.def"
+#undef FG_OP
+extern const fg_op *const fg_op_table[]; /* in ops.def's order, NULL at the end */
+const fg_op *fg_op_find(const char *name);
+
+/* Error of an op: prefixed by its name, `conv2d: ...`; returns the status. */
+fg_status fg_op_error(fg_call *c, fg_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* "[64,28,28,1]" in one of 8 rotating buffers of the calling thread: for messages only. */
+const char *fg_str(const fg_shape *sh);
+
+/* Broadcast of two shapes as NumPy; false when they do not fit. */
+bool fg_broadcast(const fg_shape *a, const fg_shape *b, fg_shape *out);
+/* 0..ndim-1 from a possibly negative axis; -1 when out of range. */
+int fg_axis(int axis, int ndim);
+/* Mask of axes (NULL or empty: all); false when out of range or repeated. */
+bool fg_axes_mask(const fg_axes *axes, int ndim, uint32_t *mask);
+/* Sums dy to the shape of input i when broadcasting stretched it, else dy itself. */
+fg_tensor *fg_to_input(fg_vjp *v, fg_tensor *dy, int i);
+/* Uninitialised f32 tensor in v->s for vjp_fast. NULL when out of memory. */
+fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh);
+
+/* Threaded elementwise loops: ranges of 16384 elements. */
+#define FG_GRAIN 16384
+void fg_run_unary(fg_context *ctx, fg_unary u, const fg_real *x, fg_real *y, int64_t n, fg_real a, fg_real b);
+void fg_run_unary_grad(fg_context *ctx, fg_unary u, const fg_real *dy, const fg_real *v, fg_real *dx, int64_t n, fg_real a,
+                       fg_real b);
+
+/* Column sums of x[rows][n] into y[n] with fixed chunks and a fixed tree; scratch from the allocator. */
+fg_status fg_run_reduce_cols(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y);
+
+/* Attribute helpers for op tables */
+#define FG_ATTR(kind_, type, field, def_)                                                                                        \
+    { #field, kind_, false, offsetof(type, field), 0, def_ }
+#define FG_ATTR_REQ(kind_, type, field)                                                                                          \
+    { #field, kind_, true, offsetof(type, field), 0, 0 }
+#define FG_ATTR_PAD(type)                                                                                                        \
+    { "padding", FG_A_PAD, false, offsetof(type, pad), offsetof(type, same), 0 }
+#define FG_ATTR_END                                                                                                              \
+    { NULL, 0, false, 0, 0, 0 }
+
+#endif
