@@ -92,6 +92,14 @@ local function evaluate(opt, folder, preset)
   end
 end
 
+local function regularizer(opt, preset)
+  local name = opt.regularizer or preset.regularizer
+  if name == "gradient_penalty" then
+    return gan.regularizers.gradient_penalty { weight = opt.gamma or 10 }
+  end
+  return gan.regularizers.make(name, { gamma = opt.gamma or 0.5 })
+end
+
 local function main(opt)
   local preset = presets[opt.preset]
   if opt.threads then
@@ -106,7 +114,7 @@ local function main(opt)
     loader = data.Loader(digits, { batch = opt.batch, replacement = preset.replacement }),
     d_opt = preset.optimizer(D, d_lr), g_opt = preset.optimizer(G, g_lr), schedule = preset.schedule,
     loss = opt.loss, real_label = opt.real_label, d_steps = opt.d_steps,
-    regularizers = { gan.regularizers.make(opt.regularizer or preset.regularizer, opt.gamma and { gamma = opt.gamma }) },
+    regularizers = { regularizer(opt, preset) },
     d_batch = preset.d_batch, d_fake_mode = preset.d_fake_mode, d_reduction = preset.d_reduction, ema = preset.ema,
     steps = not opt.epochs and (opt.steps or preset.steps) or nil, epochs = opt.epochs,
     out = opt.out or fg.train.next_free("runs/dcgan_mnist"), sample_every = opt.sample_every, samples = preset.samples,
@@ -126,7 +134,7 @@ os.exit(cli.main(main, {
   options = cli.common({ batch = 64, d_steps = 1, loss = gan.losses.names, real_label = 1, sample_every = 500 }, {
     { "preset", choices = { "default", "book" }, default = "default", help = "the recipe" },
     { "regularizer", type = "choice", choices = gan.regularizers.names, help = "penalty on D's gradient" },
-    { "gamma", type = "number", min = 0, help = "weight of r1 and r2 (default: 0.5)" },
+    { "gamma", type = "number", min = 0, help = "weight of the penalty (default: 0.5; gradient_penalty 10)" },
     { "evaluate", help = "afterwards judge 10,000 samples by a classifier of real digits" },
   }),
   notes = "Defaults of the preset: default 5000 steps, lr 2e-3, r1; book 40000 steps, lr 2e-4 and 1e-4 for G, none.",
