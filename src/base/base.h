@@ -146,10 +146,11 @@ struct fg_context {
     bool fast_conv;
 
     bool grad_enabled;
-    uint64_t node_seq;                  /* sequence number of the newest node */
-    struct fg_context_tensors *tensors; /* owned by tensor/ */
-    struct fg_autograd *autograd;       /* owned by autograd/ */
-    void *packed_cache;                 /* owned by ops/: list of packed weights */
+    uint64_t node_seq;                       /* sequence number of the newest node */
+    struct fg_context_tensors *tensors;      /* owned by tensor/ */
+    void (*closing)(struct fg_context *ctx); /* tensor/: drops all graphs and gradients, while every room is still open */
+    struct fg_autograd *autograd;            /* owned by autograd/ */
+    void *packed_cache;                      /* owned by ops/: list of packed weights */
 
     _Atomic(uintptr_t) owner; /* identity of the thread inside; 0 when none */
     int depth;

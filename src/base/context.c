@@ -80,6 +80,7 @@ void fg_context_free(fg_context *ctx) {
     while (fg_rooms[n].name) n++;
     fg_team_free(ctx->team); /* joined first: no worker may see a room half closed */
     ctx->team = NULL;
+    if (ctx->closing) ctx->closing(ctx);
     close_rooms(ctx, n);
     free_base(ctx);
 }

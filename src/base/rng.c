@@ -134,17 +134,18 @@ static inline vreal minus_two_log(vreal u) {
     return y * R(-2);
 }
 
-/* Pairs: word 2k gives the radius, word 2k+1 the angle. w[64] -> out[64] */
-static void normal_batch(const uint32_t *restrict w, fg_real *restrict out, fg_real mean, fg_real std) {
+/* Pairs: word 2k gives the radius, word 2k+1 the angle. w[2 pairs] -> out[2 pairs]; pairs is a multiple of WIDTH. */
+static inline __attribute__((always_inline)) void normal_batch(const uint32_t *restrict w, fg_real *restrict out, int pairs,
+                                                               fg_real mean, fg_real std) {
     fg_real r[PAIRS];
-    for (int k = 0; k < PAIRS; k += WIDTH) {
+    for (int k = 0; k < pairs; k += WIDTH) {
         vint i;
         for (int l = 0; l < WIDTH; l++) i[l] = (real_int)((w[2 * (k + l)] >> 1) | 1); /* odd, so never 0: tails to 6.5 sigma */
         vreal v = minus_two_log(__builtin_convertvector(i, vreal) * R(0x1p-31));
         memcpy(r + k, &v, sizeof v);
     }
-    for (int k = 0; k < PAIRS; k++) r[k] = r[k] > R(0) ? REAL_SQRT(r[k]) : R(0); /* ln 1 may come out as a tiny negative */
-    for (int k = 0; k < PAIRS; k += WIDTH) {
+    for (int k = 0; k < pairs; k++) r[k] = r[k] > R(0) ? REAL_SQRT(r[k]) : R(0); /* ln 1 may come out as a tiny negative */
+    for (int k = 0; k < pairs; k += WIDTH) {
         vint f, odd, half; /* position in the quadrant; masks from the quadrant's number, the top two bits */
         for (int l = 0; l < WIDTH; l++) {
             uint32_t a = w[2 * (k + l) + 1];
@@ -176,13 +177,13 @@ void fg_philox_fill_normal(uint64_t key, uint64_t offset, uint64_t first, fg_rea
     size_t i = 0;
     for (; n - i >= BATCH; i += BATCH, block += LANES) {
         batch_blocks(key, block, w);
-        normal_batch(w, out + i, mean, std);
+        normal_batch(w, out + i, PAIRS, mean, std);
     }
     if (i < n) {
         fg_real v[BATCH];
         memset(w, 0, sizeof w);
         some_blocks(key, block, w, n - i);
-        normal_batch(w, v, mean, std);
+        normal_batch(w, v, (int)((n - i + 2 * WIDTH - 1) / (2 * WIDTH)) * WIDTH, mean, std);
         memcpy(out + i, v, (n - i) * sizeof *out);
     }
 }

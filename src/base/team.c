@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 64 };
+enum { MAX_THREADS = 64, CLOSED = 0x7fffffff /* no section has more chunks */ };
 #define SPIN_SECONDS 50e-6
 
 typedef struct worker {
@@ -100,7 +100,8 @@ static bool work(fg_team *t, int id, uint64_t *generation) {
     for (;;) {
         uint64_t ticket = atomic_load_explicit(&t->ticket, memory_order_acquire);
         int chunk = (int)(uint32_t)ticket;
-        int chunks = atomic_load_explicit(&t->chunks, memory_order_relaxed);
+        /* acquire: whoever reads the next section's number here also sees that this ticket was closed, and its CAS fails */
+        int chunks = atomic_load_explicit(&t->chunks, memory_order_acquire);
         fg_chunk_fn fn = (fg_chunk_fn)atomic_load_explicit(&t->fn, memory_order_relaxed);
         void *arg = (void *)atomic_load_explicit(&t->arg, memory_order_relaxed);
         uintptr_t enter = atomic_load_explicit(&t->hook_enter, memory_order_relaxed);
@@ -235,15 +236,18 @@ void fg_parallel(fg_context *ctx, int chunks, fg_chunk_fn fn, void *arg) {
         run_inline(chunks, fn, arg, 0);
     } else {
         if (t->running < t->size - 1 && !t->refused) start_threads(t);
+        uint64_t generation = atomic_load_explicit(&t->ticket, memory_order_relaxed) >> 32;
+        /* Closed before the job changes: a late worker holding (old generation, chunks of the old job) could otherwise
+         * find a larger number of chunks and take a chunk that is not on offer yet. */
+        atomic_store_explicit(&t->ticket, generation << 32 | CLOSED, memory_order_relaxed);
         atomic_store_explicit(&t->active, true, memory_order_relaxed);
         atomic_store_explicit(&t->done, 0, memory_order_relaxed);
-        atomic_store_explicit(&t->chunks, chunks, memory_order_relaxed);
+        atomic_store_explicit(&t->chunks, chunks, memory_order_release);
         atomic_store_explicit(&t->fn, (uintptr_t)fn, memory_order_relaxed);
         atomic_store_explicit(&t->arg, (uintptr_t)arg, memory_order_relaxed);
         atomic_store_explicit(&t->hook_enter, (uintptr_t)ctx->hooks.enter, memory_order_relaxed);
         atomic_store_explicit(&t->hook_leave, (uintptr_t)ctx->hooks.leave, memory_order_relaxed);
-        uint64_t generation = (atomic_load_explicit(&t->ticket, memory_order_relaxed) >> 32) + 1;
-        atomic_store(&t->ticket, generation << 32); /* opens the section */
+        atomic_store(&t->ticket, (generation + 1) << 32); /* opens the section */
         if (atomic_load(&t->sleepers) > 0) {
             pthread_mutex_lock(&t->mutex);
             pthread_cond_broadcast(&t->wake);

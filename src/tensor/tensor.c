@@ -190,13 +190,8 @@ fg_status fg_tensor_begin_write(fg_tensor *t, const char *what) {
 }
 
 /* ---------------------------------------------------------------- room */
-static fg_status open_room(fg_context *ctx) {
-    ctx->tensors = fg_calloc(ctx, sizeof *ctx->tensors);
-    return ctx->tensors ? FG_OK : FG_ENOMEM;
-}
-
 static void drop_history(fg_context *ctx, fg_tensor *t) {
-    if (t->node && ctx->tensors->node_release) {
+    if (t->node) {
         struct fg_node *node = t->node;
         t->node = NULL;
         ctx->tensors->node_release(ctx, node);
@@ -208,23 +203,35 @@ static void drop_history(fg_context *ctx, fg_tensor *t) {
     }
 }
 
-static void close_room(fg_context *ctx) {
+/* Before any room closes: open scopes, graphs and gradients go, since they hold tensors that nobody else does. */
+static void closing(fg_context *ctx) {
     fg_context_tensors *all = ctx->tensors;
-    if (!all) return;
-    while (all->scopes) { /* a host left them open: their temporaries are nobody's */
+    while (all->scopes) { /* a host left it open: its temporaries are nobody's */
         fg_scope *s = all->scopes;
         all->scopes = s->next_open;
         fg_scope_release_to(s, 0);
+        fg_free(ctx, s->items, (size_t)s->cap * sizeof *s->items);
     }
     fg_tensor *t = all->live;
     if (t) t->refs++;
-    while (t) { /* graph and gradients go first: they hold tensors that nobody else does */
+    while (t) { /* t and its successor are held while t's history, which may hold either, goes */
         drop_history(ctx, t);
         fg_tensor *next = t->next;
         if (next) next->refs++;
         fg_release(t);
         t = next;
     }
+}
+
+static fg_status open_room(fg_context *ctx) {
+    ctx->tensors = fg_calloc(ctx, sizeof *ctx->tensors);
+    if (!ctx->tensors) return FG_ENOMEM;
+    ctx->closing = closing;
+    return FG_OK;
+}
+
+static void close_room(fg_context *ctx) {
+    fg_context_tensors *all = ctx->tensors;
     if (!all->live) {
         fg_free(ctx, all, sizeof *all);
         ctx->tensors = NULL;
