@@ -212,22 +212,25 @@ static bool accumulate_leaf(pass *p, fg_tensor *leaf, fg_tensor *dx, int64_t row
 static bool check_saved(const pass *p, const fg_node *node) {
     const char *name = node->op->name;
     if (node->freed) {
-        fg_error(p->ctx, FG_ESTATE,
-                 "backward: the graph of '%s' was freed by an earlier backward; ask that one to retain the graph to go through it twice",
-                 name);
+        fg_error(
+            p->ctx, FG_ESTATE,
+            "backward: the graph of '%s' was freed by an earlier backward; ask that one to retain the graph to go through it twice",
+            name);
         return false;
     }
     for (int i = 0; i < node->n; i++) {
         const fg_edge *e = &node->edge[i];
         if (!e->saved || e->saved->storage->version == e->version) continue;
-        fg_error(p->ctx, FG_ESTATE,
-                 "backward: input %d of '%s' was changed in place after '%s' saved it (version %u, saved at %u); clone it before the write",
-                 i + p->ctx->index_base, name, name, e->saved->storage->version, e->version);
+        fg_error(
+            p->ctx, FG_ESTATE,
+            "backward: input %d of '%s' was changed in place after '%s' saved it (version %u, saved at %u); clone it before the write",
+            i + p->ctx->index_base, name, name, e->saved->storage->version, e->version);
         return false;
     }
     if (node->saved_out && node->saved_out->storage->version != node->out_version) {
-        fg_error(p->ctx, FG_ESTATE, "backward: the output of '%s' was changed in place after '%s' saved it (version %u, saved at %u)",
-                 name, name, node->saved_out->storage->version, node->out_version);
+        fg_error(p->ctx, FG_ESTATE,
+                 "backward: the output of '%s' was changed in place after '%s' saved it (version %u, saved at %u)", name, name,
+                 node->saved_out->storage->version, node->out_version);
         return false;
     }
     return true;
@@ -250,7 +253,8 @@ static bool take_result(pass *p, const fg_node *node, fg_scope *s, fg_tensor **d
         char a[96], b[96];
         fg_shape_print(&t->shape, a, sizeof a);
         fg_shape_print(&e->shape, b, sizeof b);
-        fg_scope_error(s, FG_ESTATE, "backward: '%s' gave a gradient of shape %s for input %d of shape %s", node->op->name, a, i, b);
+        fg_scope_error(s, FG_ESTATE, "backward: '%s' gave a gradient of shape %s for input %d of shape %s", node->op->name, a, i,
+                       b);
         return false;
     }
     *dx = fg_keep(t);
@@ -322,14 +326,10 @@ static bool run_vjp(pass *p, fg_node *node) {
         if (!dx[i]) continue;
         fg_edge *e = &node->edge[i];
         int x = e->leaf && p->xs ? wanted_leaf(p, e->leaf) : -1;
-        if (e->node)
-            ok = accumulate(p, &e->node->grad, dx[i], &e->shape, range[i]);
-        else if (!p->xs)
-            ok = accumulate_leaf(p, e->leaf, dx[i], range[i]);
-        else if (x >= 0)
-            ok = accumulate(p, &p->out[x], dx[i], &e->shape, range[i]);
-        else
-            fg_release(dx[i]);
+        if (e->node) ok = accumulate(p, &e->node->grad, dx[i], &e->shape, range[i]);
+        else if (!p->xs) ok = accumulate_leaf(p, e->leaf, dx[i], range[i]);
+        else if (x >= 0) ok = accumulate(p, &p->out[x], dx[i], &e->shape, range[i]);
+        else fg_release(dx[i]);
         if (!ok)
             for (int k = i + 1; k < n; k++) fg_release(dx[k]);
     }
@@ -369,8 +369,10 @@ static fg_tensor *seed(pass *p, fg_tensor *y, fg_tensor *dy) {
     if (y->numel != 1) {
         char a[96];
         fg_shape_print(&y->shape, a, sizeof a);
-        fg_error(p->ctx, FG_EINVAL, "backward: only a tensor of one element has an implied gradient, this one is %s; reduce it (mean, sum) or give one",
-                 a);
+        fg_error(
+            p->ctx, FG_EINVAL,
+            "backward: only a tensor of one element has an implied gradient, this one is %s; reduce it (mean, sum) or give one",
+            a);
         return NULL;
     }
     fg_tensor *t = fg_tensor_new(p->ctx, FG_F32, &y->shape);
@@ -430,7 +432,9 @@ static bool finish(pass *p, bool ok) {
 
 static bool refuse_no_grad(fg_context *ctx, const fg_tensor *y) {
     if (y->requires_grad) return true;
-    fg_error(ctx, FG_ESTATE, "backward: this tensor does not depend on anything that requires a gradient (made under no_grad, detached, or all inputs frozen)");
+    fg_error(
+        ctx, FG_ESTATE,
+        "backward: this tensor does not depend on anything that requires a gradient (made under no_grad, detached, or all inputs frozen)");
     return false;
 }
 
@@ -457,7 +461,9 @@ fg_status fg_grad(fg_scope *s, fg_tensor *y, fg_tensor *dy, fg_tensor *const *xs
     fg_context *ctx = s->ctx;
     if (!y) return fg_scope_error(s, FG_EINVAL, "grad: the tensor is NULL"), s->status;
     if (!fg_enter(ctx)) return fg_scope_fail(s), s->status;
-    pass p = { .ctx = ctx, .s = s, .xs = xs, .n_xs = n, .out = out, .create_graph = create_graph, .retain = retain_graph || create_graph };
+    pass p = {
+        .ctx = ctx, .s = s, .xs = xs, .n_xs = n, .out = out, .create_graph = create_graph, .retain = retain_graph || create_graph
+    };
     bool ok = refuse_no_grad(ctx, y);
     for (int i = 0; i < n && ok; i++)
         if (!xs[i] || !xs[i]->requires_grad) {
@@ -466,12 +472,9 @@ fg_status fg_grad(fg_scope *s, fg_tensor *y, fg_tensor *dy, fg_tensor *const *xs
         }
     if (ok) ok = finish(&p, run(&p, y, dy));
     for (int i = 0; i < n; i++) { /* references pass to the scope, or are dropped */
-        if (ok && out[i])
-            ok = (out[i] = fg_scope_push(s, out[i])) != NULL;
-        else if (ok)
-            out[i] = FG_NONE;
-        else
-            fg_release(out[i]);
+        if (ok && out[i]) ok = (out[i] = fg_scope_push(s, out[i])) != NULL;
+        else if (ok) out[i] = FG_NONE;
+        else fg_release(out[i]);
     }
     if (!ok) {
         for (int i = 0; i < n; i++) out[i] = NULL;

@@ -67,11 +67,11 @@ typedef struct fg_vjp {
 } fg_vjp;
 
 enum {
-    FG_OPF_ANY = 1,      /* takes tensors of any dtype as they are; else inputs that are not f32 are converted to f32 first */
-    FG_OPF_LOWP = 2,     /* a product: under bf16 precision rounds its inputs to bf16 and emits bf16 */
-    FG_OPF_KEEP = 4,     /* emits bf16 when its first input is bf16 (norm, relu, dropout, pool, shape) */
-    FG_OPF_ALL16 = 8,    /* emits bf16 when all inputs are bf16 */
-    FG_OPF_VIEW = 16,    /* forward makes y itself */
+    FG_OPF_ANY = 1,       /* takes tensors of any dtype as they are; else inputs that are not f32 are converted to f32 first */
+    FG_OPF_LOWP = 2,      /* a product: under bf16 precision rounds its inputs to bf16 and emits bf16 */
+    FG_OPF_KEEP = 4,      /* emits bf16 when its first input is bf16 (norm, relu, dropout, pool, shape) */
+    FG_OPF_ALL16 = 8,     /* emits bf16 when all inputs are bf16 */
+    FG_OPF_VIEW = 16,     /* forward makes y itself */
     FG_OPF_INTERNAL = 32, /* not offered to Lua under its own name */
     FG_OPF_OUT32 = 64     /* with LOWP: rounds its inputs but emits f32 */
 };

@@ -80,19 +80,24 @@ static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int 
 
     bool track = false;
     if (ctx->grad_enabled && op->vjp)
-        for (int i = 0; i < n && !track; i++)
-            track = in[i] && in[i]->requires_grad && !(i < 32 && (op->no_grad >> i & 1));
+        for (int i = 0; i < n && !track; i++) track = in[i] && in[i]->requires_grad && !(i < 32 && (op->no_grad >> i & 1));
 
     union {
         max_align_t align;
         char bytes[FG_OPTS_MAX];
     } copy;
-    if (opts)
-        memcpy(copy.bytes, opts, op->opts_size);
-    else
-        memset(copy.bytes, 0, op->opts_size);
-    fg_call c = { ctx, s, op, n, (fg_tensor **)in, copy.bytes, (op->flags & FG_OPF_ANY) && in[0] ? (fg_dtype)in[0]->dtype : FG_F32,
-                  FG_SCALAR, NULL, track };
+    if (opts) memcpy(copy.bytes, opts, op->opts_size);
+    else memset(copy.bytes, 0, op->opts_size);
+    fg_call c = { ctx,
+                  s,
+                  op,
+                  n,
+                  (fg_tensor **)in,
+                  copy.bytes,
+                  (op->flags & FG_OPF_ANY) && in[0] ? (fg_dtype)in[0]->dtype : FG_F32,
+                  FG_SCALAR,
+                  NULL,
+                  track };
     if (op->infer(&c) != FG_OK) return fg_scope_fail(s);
     fg_dtype final = c.out_dtype == FG_F32 && !(op->flags & FG_OPF_ANY) ? out_dtype(op, in, n, low) : c.out_dtype;
 

@@ -67,8 +67,7 @@ static void vjp_mul(fg_vjp *v) {
 static void vjp_div(fg_vjp *v) {
     fg_scope *s = v->s;
     if (fg_needs(v, 0)) v->dx[0] = fg_to_input(v, fg_div(s, v->dy, v->in[1]), 0);
-    if (fg_needs(v, 1))
-        v->dx[1] = fg_to_input(v, fg_neg(s, fg_div(s, fg_mul(s, v->dy, v->in[0]), fg_square(s, v->in[1]))), 1);
+    if (fg_needs(v, 1)) v->dx[1] = fg_to_input(v, fg_neg(s, fg_div(s, fg_mul(s, v->dy, v->in[0]), fg_square(s, v->in[1]))), 1);
 }
 /* The winner takes the gradient, equals share it: PyTorch's convention. */
 static void vjp_extreme(fg_vjp *v, fg_tensor *first_wins) {
@@ -81,12 +80,18 @@ static void vjp_extreme(fg_vjp *v, fg_tensor *first_wins) {
 static void vjp_maximum(fg_vjp *v) { vjp_extreme(v, fg_gt(v->s, v->in[0], v->in[1])); }
 static void vjp_minimum(fg_vjp *v) { vjp_extreme(v, fg_lt(v->s, v->in[0], v->in[1])); }
 
-#define BINARY(name_, slot, vjp_, s0, s1)                                                                                         \
-    static fg_status forward_##name_(fg_call *c) { return run(c, slot); }                                                         \
-    const fg_op fg_op_##name_ = { .name = #name_, .n_min = 2, .n_max = 2, .flags = FG_OPF_ALL16, .infer = infer,                  \
-                                  .forward = forward_##name_, .vjp = vjp_, .save_in = { s0, s1 } };                               \
-    fg_tensor *fg_##name_(fg_scope *s, fg_tensor *a, fg_tensor *b) {                                                              \
-        return fg_op_apply(s, &fg_op_##name_, (fg_tensor *[]){ a, b }, 2, NULL);                                                  \
+#define BINARY(name_, slot, vjp_, s0, s1)                                                                                        \
+    static fg_status forward_##name_(fg_call *c) { return run(c, slot); }                                                        \
+    const fg_op fg_op_##name_ = { .name = #name_,                                                                                \
+                                  .n_min = 2,                                                                                    \
+                                  .n_max = 2,                                                                                    \
+                                  .flags = FG_OPF_ALL16,                                                                         \
+                                  .infer = infer,                                                                                \
+                                  .forward = forward_##name_,                                                                    \
+                                  .vjp = vjp_,                                                                                   \
+                                  .save_in = { s0, s1 } };                                                                       \
+    fg_tensor *fg_##name_(fg_scope *s, fg_tensor *a, fg_tensor *b) {                                                             \
+        return fg_op_apply(s, &fg_op_##name_, (fg_tensor *[]){ a, b }, 2, NULL);                                                 \
     }
 BINARY(add, FG_BIN_ADD, vjp_add, 0, 0)
 BINARY(sub, FG_BIN_SUB, vjp_sub, 0, 0)
@@ -95,11 +100,11 @@ BINARY(div, FG_BIN_DIV, vjp_div, 2, 3)
 BINARY(maximum, FG_BIN_MAX, vjp_maximum, 3, 3)
 BINARY(minimum, FG_BIN_MIN, vjp_minimum, 3, 3)
 
-#define COMPARE(name_, slot)                                                                                                      \
-    static fg_status forward_##name_(fg_call *c) { return run(c, slot); }                                                         \
-    const fg_op fg_op_##name_ = { .name = #name_, .n_min = 2, .n_max = 2, .infer = infer_compare, .forward = forward_##name_ };   \
-    fg_tensor *fg_##name_(fg_scope *s, fg_tensor *a, fg_tensor *b) {                                                              \
-        return fg_op_apply(s, &fg_op_##name_, (fg_tensor *[]){ a, b }, 2, NULL);                                                  \
+#define COMPARE(name_, slot)                                                                                                     \
+    static fg_status forward_##name_(fg_call *c) { return run(c, slot); }                                                        \
+    const fg_op fg_op_##name_ = { .name = #name_, .n_min = 2, .n_max = 2, .infer = infer_compare, .forward = forward_##name_ };  \
+    fg_tensor *fg_##name_(fg_scope *s, fg_tensor *a, fg_tensor *b) {                                                             \
+        return fg_op_apply(s, &fg_op_##name_, (fg_tensor *[]){ a, b }, 2, NULL);                                                 \
     }
 COMPARE(eq, FG_BIN_EQ)
 COMPARE(ne, FG_BIN_NE)
@@ -113,8 +118,8 @@ static fg_status infer_where(fg_call *c) {
     fg_shape ab;
     for (int i = 0; i < 3; i++)
         if (c->in[i]->dtype != (i ? FG_F32 : FG_U8))
-            return fg_op_error(c, FG_EINVAL, "tensor %d is %s, expected %s", i + c->ctx->index_base, fg_dtype_name(c->in[i]->dtype),
-                               i ? "f32" : "u8 (a comparison's result)");
+            return fg_op_error(c, FG_EINVAL, "tensor %d is %s, expected %s", i + c->ctx->index_base,
+                               fg_dtype_name(c->in[i]->dtype), i ? "f32" : "u8 (a comparison's result)");
     c->out_dtype = FG_F32;
     if (fg_broadcast(&c->in[1]->shape, &c->in[2]->shape, &ab) && fg_broadcast(&ab, &c->in[0]->shape, &c->out_shape)) return FG_OK;
     return fg_op_error(c, FG_EINVAL, "shapes %s, %s and %s do not broadcast", fg_str(&c->in[0]->shape), fg_str(&c->in[1]->shape),
@@ -145,8 +150,15 @@ static void vjp_where(fg_vjp *v) {
     if (fg_needs(v, 1)) v->dx[1] = fg_to_input(v, fg_where(v->s, cond, v->dy, zero), 1);
     if (fg_needs(v, 2)) v->dx[2] = fg_to_input(v, fg_where(v->s, cond, zero, v->dy), 2);
 }
-const fg_op fg_op_where = { .name = "where", .n_min = 3, .n_max = 3, .flags = FG_OPF_ANY, .infer = infer_where,
-                            .forward = forward_where, .vjp = vjp_where, .save_in = { 6 }, .no_grad = 1 };
+const fg_op fg_op_where = { .name = "where",
+                            .n_min = 3,
+                            .n_max = 3,
+                            .flags = FG_OPF_ANY,
+                            .infer = infer_where,
+                            .forward = forward_where,
+                            .vjp = vjp_where,
+                            .save_in = { 6 },
+                            .no_grad = 1 };
 fg_tensor *fg_where(fg_scope *s, fg_tensor *cond, fg_tensor *a, fg_tensor *b) {
     if (a && a->dtype != FG_F32) a = fg_cast(s, a, FG_F32);
     if (b && b->dtype != FG_F32) b = fg_cast(s, b, FG_F32);

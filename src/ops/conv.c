@@ -20,9 +20,11 @@ typedef struct conv_opts {
 static fg_status check_opts(fg_call *c, fg_conv2d_opts *o) {
     for (int i = 0; i < 2; i++) {
         if (o->stride[i] == 0) o->stride[i] = 1;
-        if (o->stride[i] < 0 || o->stride[i] > 1024) return fg_op_error(c, FG_EINVAL, "stride %d is not in 1..1024", o->stride[i]);
+        if (o->stride[i] < 0 || o->stride[i] > 1024)
+            return fg_op_error(c, FG_EINVAL, "stride %d is not in 1..1024", o->stride[i]);
         if (o->out_pad[i] < 0 || o->out[i] < 0)
-            return fg_op_error(c, FG_EINVAL, "output padding %d and output size %d must not be negative", o->out_pad[i], o->out[i]);
+            return fg_op_error(c, FG_EINVAL, "output padding %d and output size %d must not be negative", o->out_pad[i],
+                               o->out[i]);
     }
     for (int i = 0; i < 4; i++)
         if (o->pad[i] < 0 || o->pad[i] > 1 << 20) return fg_op_error(c, FG_EINVAL, "padding %d is not in 0..1048576", o->pad[i]);
@@ -67,8 +69,8 @@ static fg_status infer_conv(fg_call *c) {
         check_opts(c, o) != FG_OK)
         return FG_EINVAL;
     if (x->dim[3] != w->dim[2])
-        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3], fg_str(w),
-                           (long long)w->dim[2]);
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
+                           fg_str(w), (long long)w->dim[2]);
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[3];
     for (int i = 0; i < 2; i++) {
@@ -79,8 +81,9 @@ static fg_status infer_conv(fg_call *c) {
         int64_t span = in + pad[0] + pad[1] - k;
         if (!out) {
             if (span < 0)
-                return fg_op_error(c, FG_EINVAL, "kernel %lldx%lld does not fit input %s with padding {%d,%d,%d,%d}", (long long)w->dim[0],
-                                   (long long)w->dim[1], fg_str(x), o->pad[0], o->pad[1], o->pad[2], o->pad[3]);
+                return fg_op_error(c, FG_EINVAL, "kernel %lldx%lld does not fit input %s with padding {%d,%d,%d,%d}",
+                                   (long long)w->dim[0], (long long)w->dim[1], fg_str(x), o->pad[0], o->pad[1], o->pad[2],
+                                   o->pad[3]);
             out = span / o->stride[i] + 1;
         }
         c->out_shape.dim[1 + i] = out;
@@ -88,16 +91,30 @@ static fg_status infer_conv(fg_call *c) {
     return fg_check_bias(c, c->n > 2 ? c->in[2] : NULL, w->dim[3]);
 }
 static fg_conv_geom geom_of(const fg_shape *x, const fg_shape *w, const fg_shape *y, const fg_conv2d_opts *o) {
-    return (fg_conv_geom){ .n = x->dim[0], .h = x->dim[1], .w = x->dim[2], .ci = w->dim[2], .oh = y->dim[1], .ow = y->dim[2],
-                           .co = w->dim[3], .kh = (int)w->dim[0], .kw = (int)w->dim[1], .sh = o->stride[0], .sw = o->stride[1],
-                           .pt = o->pad[0], .pl = o->pad[2] };
+    return (fg_conv_geom){ .n = x->dim[0],
+                           .h = x->dim[1],
+                           .w = x->dim[2],
+                           .ci = w->dim[2],
+                           .oh = y->dim[1],
+                           .ow = y->dim[2],
+                           .co = w->dim[3],
+                           .kh = (int)w->dim[0],
+                           .kw = (int)w->dim[1],
+                           .sh = o->stride[0],
+                           .sw = o->stride[1],
+                           .pt = o->pad[0],
+                           .pl = o->pad[2] };
 }
 static fg_status forward_conv(fg_call *c) {
     const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
     fg_conv_geom g = geom_of(&c->in[0]->shape, &c->in[1]->shape, &c->out_shape, o);
     fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
-    fg_conv_args a = { .x = fg_reals(c->in[0]), .w = fg_reals(c->in[1]), .out = fg_reals(c->y), .bias = bias ? fg_reals(bias) : NULL,
-                       .act = o->act, .slope = (fg_real)o->slope };
+    fg_conv_args a = { .x = fg_reals(c->in[0]),
+                       .w = fg_reals(c->in[1]),
+                       .out = fg_reals(c->y),
+                       .bias = bias ? fg_reals(bias) : NULL,
+                       .act = o->act,
+                       .slope = (fg_real)o->slope };
     return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_FWD, c->in[1], &a) : FG_OK;
 }
 /* Options of the other two members: same strides and leading padding, sizes given outright, no activation. */
@@ -122,15 +139,30 @@ static void vjp_conv(fg_vjp *v) {
     }
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
 }
-#define CONV_ATTRS                                                                                                                \
-    { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },                                                          \
-        { "padding", FG_A_PAD, false, offsetof(conv_opts, o.pad), offsetof(conv_opts, o.same), 0 },                               \
-        { "act", FG_A_ACT, false, offsetof(conv_opts, o.act), 0, 0 }, { "slope", FG_A_REAL, false, offsetof(conv_opts, o.slope), 0, 0.01 }
-static const fg_attr attrs_conv[] = { CONV_ATTRS, { "output_size", FG_A_INT2, false, offsetof(conv_opts, o.out), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_conv2d = { .name = "conv2d", .n_min = 2, .n_max = 3, .optional = 4, .flags = FG_OPF_LOWP, .opts_size = sizeof(conv_opts),
-                             .attrs = attrs_conv, .infer = infer_conv, .forward = forward_conv, .vjp = vjp_conv,
-                             .save_in = { 2, 1 }, .save_out = 7, .save_out_if = has_act };
-static fg_tensor *call(fg_scope *s, const fg_op *op, fg_tensor *a, fg_tensor *b, fg_tensor *bias, const fg_conv2d_opts *o, int n) {
+#define CONV_ATTRS                                                                                                               \
+    { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },                                                         \
+        { "padding", FG_A_PAD, false, offsetof(conv_opts, o.pad), offsetof(conv_opts, o.same), 0 },                              \
+        { "act", FG_A_ACT, false, offsetof(conv_opts, o.act), 0, 0 }, {                                                          \
+        "slope", FG_A_REAL, false, offsetof(conv_opts, o.slope), 0, 0.01                                                         \
+    }
+static const fg_attr attrs_conv[] = { CONV_ATTRS,
+                                      { "output_size", FG_A_INT2, false, offsetof(conv_opts, o.out), 0, 0 },
+                                      FG_ATTR_END };
+const fg_op fg_op_conv2d = { .name = "conv2d",
+                             .n_min = 2,
+                             .n_max = 3,
+                             .optional = 4,
+                             .flags = FG_OPF_LOWP,
+                             .opts_size = sizeof(conv_opts),
+                             .attrs = attrs_conv,
+                             .infer = infer_conv,
+                             .forward = forward_conv,
+                             .vjp = vjp_conv,
+                             .save_in = { 2, 1 },
+                             .save_out = 7,
+                             .save_out_if = has_act };
+static fg_tensor *call(fg_scope *s, const fg_op *op, fg_tensor *a, fg_tensor *b, fg_tensor *bias, const fg_conv2d_opts *o,
+                       int n) {
     conv_opts full = { .kernel = { 0 } };
     if (o) full.o = *o;
     return fg_op_apply(s, op, (fg_tensor *[]){ a, b, bias }, n, &full);
@@ -147,8 +179,8 @@ static fg_status infer_transposed(fg_call *c) {
         check_opts(c, o) != FG_OK)
         return FG_EINVAL;
     if (x->dim[3] != w->dim[3])
-        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3], fg_str(w),
-                           (long long)w->dim[3]);
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
+                           fg_str(w), (long long)w->dim[3]);
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[2];
     for (int i = 0; i < 2; i++) {
@@ -163,8 +195,8 @@ static fg_status infer_transposed(fg_call *c) {
         }
         if (!out) out = (in - 1) * st - pad[0] - pad[1] + k + o->out_pad[i];
         if (out < 1)
-            return fg_op_error(c, FG_EINVAL, "input %s with kernel %lldx%lld and padding {%d,%d,%d,%d} leaves no output", fg_str(x),
-                               (long long)w->dim[0], (long long)w->dim[1], o->pad[0], o->pad[1], o->pad[2], o->pad[3]);
+            return fg_op_error(c, FG_EINVAL, "input %s with kernel %lldx%lld and padding {%d,%d,%d,%d} leaves no output",
+                               fg_str(x), (long long)w->dim[0], (long long)w->dim[1], o->pad[0], o->pad[1], o->pad[2], o->pad[3]);
         if (out > INT32_MAX) return fg_op_error(c, FG_EINVAL, "output of %lld pixels is too large", (long long)out);
         c->out_shape.dim[1 + i] = out;
     }
@@ -174,8 +206,12 @@ static fg_status forward_transposed(fg_call *c) {
     const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
     fg_conv_geom g = geom_of(&c->out_shape, &c->in[1]->shape, &c->in[0]->shape, o);
     fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
-    fg_conv_args a = { .dy = fg_reals(c->in[0]), .w = fg_reals(c->in[1]), .out = fg_reals(c->y), .bias = bias ? fg_reals(bias) : NULL,
-                       .act = o->act, .slope = (fg_real)o->slope };
+    fg_conv_args a = { .dy = fg_reals(c->in[0]),
+                       .w = fg_reals(c->in[1]),
+                       .out = fg_reals(c->y),
+                       .bias = bias ? fg_reals(bias) : NULL,
+                       .act = o->act,
+                       .slope = (fg_real)o->slope };
     return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_DX, c->in[1], &a) : FG_OK;
 }
 static void vjp_transposed(fg_vjp *v) {
@@ -196,9 +232,18 @@ static const fg_attr attrs_transposed[] = { CONV_ATTRS,
                                             { "output_padding", FG_A_INT2, false, offsetof(conv_opts, o.out_pad), 0, 0 },
                                             { "output_size", FG_A_INT2, false, offsetof(conv_opts, o.out), 0, 0 },
                                             FG_ATTR_END };
-const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d", .n_min = 2, .n_max = 3, .optional = 4, .flags = FG_OPF_LOWP,
-                                       .opts_size = sizeof(conv_opts), .attrs = attrs_transposed, .infer = infer_transposed,
-                                       .forward = forward_transposed, .vjp = vjp_transposed, .save_in = { 2, 1 }, .save_out = 7,
+const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d",
+                                       .n_min = 2,
+                                       .n_max = 3,
+                                       .optional = 4,
+                                       .flags = FG_OPF_LOWP,
+                                       .opts_size = sizeof(conv_opts),
+                                       .attrs = attrs_transposed,
+                                       .infer = infer_transposed,
+                                       .forward = forward_transposed,
+                                       .vjp = vjp_transposed,
+                                       .save_in = { 2, 1 },
+                                       .save_out = 7,
                                        .save_out_if = has_act };
 fg_tensor *fg_conv_transpose2d(fg_scope *s, fg_tensor *x, fg_tensor *w, fg_tensor *bias, const fg_conv2d_opts *o) {
     return call(s, &fg_op_conv_transpose2d, x, w, bias, o, 3);
@@ -243,9 +288,16 @@ static const fg_attr attrs_dw[] = { { "kernel", FG_A_INT2, true, offsetof(conv_o
                                     { "padding", FG_A_PAD, false, offsetof(conv_opts, o.pad), offsetof(conv_opts, o.same), 0 },
                                     FG_ATTR_END };
 /* Rounds its inputs under bf16 precision, yet emits f32: it makes gradients of weights. */
-const fg_op fg_op_conv2d_dw = { .name = "conv2d_dw", .n_min = 2, .n_max = 2, .flags = FG_OPF_LOWP | FG_OPF_OUT32,
-                                .opts_size = sizeof(conv_opts), .attrs = attrs_dw, .infer = infer_dw, .forward = forward_dw,
-                                .vjp = vjp_dw, .save_in = { 2, 1 } };
+const fg_op fg_op_conv2d_dw = { .name = "conv2d_dw",
+                                .n_min = 2,
+                                .n_max = 2,
+                                .flags = FG_OPF_LOWP | FG_OPF_OUT32,
+                                .opts_size = sizeof(conv_opts),
+                                .attrs = attrs_dw,
+                                .infer = infer_dw,
+                                .forward = forward_dw,
+                                .vjp = vjp_dw,
+                                .save_in = { 2, 1 } };
 fg_tensor *fg_conv2d_dw(fg_scope *s, fg_tensor *x, fg_tensor *dy, const int kernel[2], const fg_conv2d_opts *o) {
     conv_opts full = { .kernel = { kernel[0], kernel[1] } };
     if (o) full.o = *o;

@@ -40,5 +40,6 @@ DOORS(tensor)
 DOORS(autograd)
 DOORS(ops)
 DOORS(packed)
-#define ROOM(room) { #room, open_##room, close_##room }
+#define ROOM(room)                                                                                                               \
+    { #room, open_##room, close_##room }
 const fg_room fg_rooms[] = { ROOM(kernels), ROOM(tensor), ROOM(autograd), ROOM(ops), ROOM(packed), { NULL, NULL, NULL } };

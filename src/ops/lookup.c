@@ -38,8 +38,15 @@ static fg_status forward_gather(fg_call *c) {
     return FG_OK;
 }
 static void vjp_gather(fg_vjp *v) { v->dx[0] = fg_gather_adjoint(v->s, v->dy, v->in[1], fg_in_shape(v, 0)->dim[0]); }
-const fg_op fg_op_gather = { .name = "gather", .n_min = 2, .n_max = 2, .flags = FG_OPF_ANY, .infer = infer_gather,
-                             .forward = forward_gather, .vjp = vjp_gather, .save_in = { 0, 1 }, .no_grad = 2 };
+const fg_op fg_op_gather = { .name = "gather",
+                             .n_min = 2,
+                             .n_max = 2,
+                             .flags = FG_OPF_ANY,
+                             .infer = infer_gather,
+                             .forward = forward_gather,
+                             .vjp = vjp_gather,
+                             .save_in = { 0, 1 },
+                             .no_grad = 2 };
 fg_tensor *fg_gather(fg_scope *s, fg_tensor *table, fg_tensor *ids) {
     return fg_op_apply(s, &fg_op_gather, (fg_tensor *[]){ table, ids }, 2, NULL);
 }
@@ -50,10 +57,12 @@ typedef struct rows_opts {
 static fg_status infer_gather_adjoint(fg_call *c) {
     const fg_shape *dy = &c->in[0]->shape, *ids = &c->in[1]->shape;
     int64_t rows = ((const rows_opts *)c->opts)->rows;
-    if (c->in[0]->dtype != FG_F32) return fg_op_error(c, FG_EINVAL, "values are %s, expected f32", fg_dtype_name((fg_dtype)c->in[0]->dtype));
+    if (c->in[0]->dtype != FG_F32)
+        return fg_op_error(c, FG_EINVAL, "values are %s, expected f32", fg_dtype_name((fg_dtype)c->in[0]->dtype));
     bool fits = dy->ndim >= ids->ndim && rows >= 0;
     for (int i = 0; fits && i < ids->ndim; i++) fits = dy->dim[i] == ids->dim[i];
-    if (!fits) return fg_op_error(c, FG_EINVAL, "values %s do not fit ids %s and %lld rows", fg_str(dy), fg_str(ids), (long long)rows);
+    if (!fits)
+        return fg_op_error(c, FG_EINVAL, "values %s do not fit ids %s and %lld rows", fg_str(dy), fg_str(ids), (long long)rows);
     c->out_shape.ndim = 0;
     c->out_shape.dim[c->out_shape.ndim++] = rows;
     for (int i = ids->ndim; i < dy->ndim; i++) c->out_shape.dim[c->out_shape.ndim++] = dy->dim[i];
@@ -69,9 +78,17 @@ static fg_status forward_gather_adjoint(fg_call *c) {
 }
 static void vjp_gather_adjoint(fg_vjp *v) { v->dx[0] = fg_gather(v->s, v->dy, v->in[1]); }
 static const fg_attr attrs_rows[] = { { "rows", FG_A_SIZE, true, offsetof(rows_opts, rows), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_gather_adjoint = { .name = "gather_adjoint", .n_min = 2, .n_max = 2, .flags = FG_OPF_ANY,
-                                     .opts_size = sizeof(rows_opts), .attrs = attrs_rows, .infer = infer_gather_adjoint,
-                                     .forward = forward_gather_adjoint, .vjp = vjp_gather_adjoint, .save_in = { 0, 1 }, .no_grad = 2 };
+const fg_op fg_op_gather_adjoint = { .name = "gather_adjoint",
+                                     .n_min = 2,
+                                     .n_max = 2,
+                                     .flags = FG_OPF_ANY,
+                                     .opts_size = sizeof(rows_opts),
+                                     .attrs = attrs_rows,
+                                     .infer = infer_gather_adjoint,
+                                     .forward = forward_gather_adjoint,
+                                     .vjp = vjp_gather_adjoint,
+                                     .save_in = { 0, 1 },
+                                     .no_grad = 2 };
 fg_tensor *fg_gather_adjoint(fg_scope *s, fg_tensor *dy, fg_tensor *ids, int64_t rows) {
     if (dy && dy->dtype != FG_F32) dy = fg_cast(s, dy, FG_F32);
     return fg_op_apply(s, &fg_op_gather_adjoint, (fg_tensor *[]){ dy, ids }, 2, &(rows_opts){ rows });
@@ -109,15 +126,27 @@ static fg_status forward_dropout(fg_call *c) {
         o->offset = fg_stream_advance(c->ctx, FG_STREAM_DROPOUT, (uint64_t)c->y->numel);
         o->drawn = true;
     }
-    drop_arg q = { c->ctx->k, fg_reals(c->in[0]), fg_reals(c->y), o->key, o->offset, (uint32_t)(o->p * 4294967296.0),
+    drop_arg q = { c->ctx->k,
+                   fg_reals(c->in[0]),
+                   fg_reals(c->y),
+                   o->key,
+                   o->offset,
+                   (uint32_t)(o->p * 4294967296.0),
                    (fg_real)(1 / (1 - o->p)) };
     fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, drop_range, &q); /* FG_GRAIN is a multiple of the generator's 4 */
     return FG_OK;
 }
 static void vjp_dropout(fg_vjp *v) { v->dx[0] = fg_op_apply(v->s, v->node->op, &v->dy, 1, v->opts); }
 static const fg_attr attrs_dropout[] = { { "p", FG_A_REAL, false, offsetof(dropout_opts, p), 0, 0.5 }, FG_ATTR_END };
-const fg_op fg_op_dropout = { .name = "dropout", .n_min = 1, .n_max = 1, .flags = FG_OPF_KEEP, .opts_size = sizeof(dropout_opts),
-                              .attrs = attrs_dropout, .infer = infer_dropout, .forward = forward_dropout, .vjp = vjp_dropout };
+const fg_op fg_op_dropout = { .name = "dropout",
+                              .n_min = 1,
+                              .n_max = 1,
+                              .flags = FG_OPF_KEEP,
+                              .opts_size = sizeof(dropout_opts),
+                              .attrs = attrs_dropout,
+                              .infer = infer_dropout,
+                              .forward = forward_dropout,
+                              .vjp = vjp_dropout };
 fg_tensor *fg_dropout(fg_scope *s, fg_tensor *x, double p) {
     if (x && p == 0) return x;
     return fg_op_apply(s, &fg_op_dropout, &x, 1, &(dropout_opts){ .p = p });

@@ -8,7 +8,8 @@
 static fg_status infer_pair(fg_call *c) {
     c->out_shape = c->in[0]->shape;
     if (fg_shape_equal(&c->in[0]->shape, &c->in[1]->shape)) return FG_OK;
-    return fg_op_error(c, FG_EINVAL, "input %s and target %s differ in shape", fg_str(&c->in[0]->shape), fg_str(&c->in[1]->shape));
+    return fg_op_error(c, FG_EINVAL, "input %s and target %s differ in shape", fg_str(&c->in[0]->shape),
+                       fg_str(&c->in[1]->shape));
 }
 /* A target that broadcasts to the input (one label for a whole batch) is stretched first. */
 static fg_tensor *stretch(fg_scope *s, fg_tensor *x, fg_tensor *target) {
@@ -26,7 +27,7 @@ static fg_status forward_bce(fg_call *c) {
     fg_real *y = fg_reals(c->y);
     for (int64_t i = 0; i < c->y->numel; i++) {
         double q = p[i] < CLAMP ? CLAMP : p[i] > 1 - CLAMP ? 1 - CLAMP : (double)p[i];
-        y[i] = (fg_real)-(t[i] * log(q) + (1 - t[i]) * log1p(-q));
+        y[i] = (fg_real) - (t[i] * log(q) + (1 - t[i]) * log1p(-q));
     }
     return FG_OK;
 }
@@ -41,8 +42,9 @@ static void vjp_bce(fg_vjp *v) {
     }
     if (fg_needs(v, 1)) v->dx[1] = fg_mul(s, v->dy, fg_sub(s, fg_log(s, r), fg_log(s, q)));
 }
-const fg_op fg_op_bce = { .name = "bce", .n_min = 2, .n_max = 2, .infer = infer_pair, .forward = forward_bce, .vjp = vjp_bce,
-                          .save_in = { 3, 1 } };
+const fg_op fg_op_bce = {
+    .name = "bce", .n_min = 2, .n_max = 2, .infer = infer_pair, .forward = forward_bce, .vjp = vjp_bce, .save_in = { 3, 1 }
+};
 fg_tensor *fg_bce(fg_scope *s, fg_tensor *p, fg_tensor *target) {
     return fg_op_apply(s, &fg_op_bce, (fg_tensor *[]){ p, stretch(s, p, target) }, 2, NULL);
 }
@@ -64,8 +66,13 @@ static void vjp_bce_logits(fg_vjp *v) {
     if (fg_needs(v, 0)) v->dx[0] = fg_mul(s, v->dy, fg_sub(s, fg_sigmoid(s, x), t));
     if (fg_needs(v, 1)) v->dx[1] = fg_neg(s, fg_mul(s, v->dy, x));
 }
-const fg_op fg_op_bce_logits = { .name = "bce_logits", .n_min = 2, .n_max = 2, .infer = infer_pair, .forward = forward_bce_logits,
-                                 .vjp = vjp_bce_logits, .save_in = { 3, 1 } };
+const fg_op fg_op_bce_logits = { .name = "bce_logits",
+                                 .n_min = 2,
+                                 .n_max = 2,
+                                 .infer = infer_pair,
+                                 .forward = forward_bce_logits,
+                                 .vjp = vjp_bce_logits,
+                                 .save_in = { 3, 1 } };
 fg_tensor *fg_bce_logits(fg_scope *s, fg_tensor *x, fg_tensor *target) {
     return fg_op_apply(s, &fg_op_bce_logits, (fg_tensor *[]){ x, stretch(s, x, target) }, 2, NULL);
 }
@@ -74,14 +81,16 @@ fg_tensor *fg_bce_logits(fg_scope *s, fg_tensor *x, fg_tensor *target) {
 static fg_status infer_ce(fg_call *c) {
     const fg_tensor *x = c->in[0], *labels = c->in[1];
     if (x->dtype != FG_F32) return fg_op_error(c, FG_EINVAL, "logits are %s, expected f32", fg_dtype_name((fg_dtype)x->dtype));
-    if (labels->dtype != FG_I32) return fg_op_error(c, FG_EINVAL, "labels are %s, expected i32", fg_dtype_name((fg_dtype)labels->dtype));
+    if (labels->dtype != FG_I32)
+        return fg_op_error(c, FG_EINVAL, "labels are %s, expected i32", fg_dtype_name((fg_dtype)labels->dtype));
     if (x->shape.ndim != 2 || labels->shape.ndim != 1 || labels->shape.dim[0] != x->shape.dim[0])
-        return fg_op_error(c, FG_EINVAL, "expected logits [N,K] and labels [N], got %s and %s", fg_str(&x->shape), fg_str(&labels->shape));
+        return fg_op_error(c, FG_EINVAL, "expected logits [N,K] and labels [N], got %s and %s", fg_str(&x->shape),
+                           fg_str(&labels->shape));
     const int32_t *l = fg_data(labels);
     for (int64_t i = 0; i < labels->numel; i++)
         if (l[i] < 0 || l[i] >= x->shape.dim[1])
-            return fg_op_error(c, FG_EINVAL, "label %d at position %lld is not in 0..%lld", l[i], (long long)i + c->ctx->index_base,
-                               (long long)x->shape.dim[1] - 1);
+            return fg_op_error(c, FG_EINVAL, "label %d at position %lld is not in 0..%lld", l[i],
+                               (long long)i + c->ctx->index_base, (long long)x->shape.dim[1] - 1);
     c->out_shape = FG_SHAPE(x->shape.dim[0]);
     c->out_dtype = FG_F32;
     return FG_OK;
@@ -109,8 +118,15 @@ static void vjp_ce(fg_vjp *v) {
     fg_tensor *d = fg_sub(s, fg_exp(s, fg_log_softmax(s, v->in[0])), hot);
     v->dx[0] = fg_mul(s, d, fg_reshape(s, v->dy, FG_SHAPE(sh.dim[0], 1)));
 }
-const fg_op fg_op_cross_entropy = { .name = "cross_entropy", .n_min = 2, .n_max = 2, .flags = FG_OPF_ANY, .infer = infer_ce,
-                                    .forward = forward_ce, .vjp = vjp_ce, .save_in = { 1, 1 }, .no_grad = 2 };
+const fg_op fg_op_cross_entropy = { .name = "cross_entropy",
+                                    .n_min = 2,
+                                    .n_max = 2,
+                                    .flags = FG_OPF_ANY,
+                                    .infer = infer_ce,
+                                    .forward = forward_ce,
+                                    .vjp = vjp_ce,
+                                    .save_in = { 1, 1 },
+                                    .no_grad = 2 };
 fg_tensor *fg_cross_entropy(fg_scope *s, fg_tensor *logits, fg_tensor *labels) {
     if (logits && logits->dtype != FG_F32) logits = fg_cast(s, logits, FG_F32);
     if (labels && labels->dtype == FG_U8) labels = fg_cast(s, labels, FG_I32);

@@ -57,7 +57,8 @@ static void grad_chunk(void *arg, int chunk, int worker) {
     const bn_arg *q = arg;
     int64_t first, n = chunk_rows(q, chunk, &first), o = first * q->ch;
     (void)worker;
-    q->k->bn_grad_apply(q->dy + o, q->y ? q->y + o : NULL, q->x + o, n, q->ch, q->mean, q->a, q->b, q->c, q->act, q->slope, q->out + o);
+    q->k->bn_grad_apply(q->dy + o, q->y ? q->y + o : NULL, q->x + o, n, q->ch, q->mean, q->a, q->b, q->c, q->act, q->slope,
+                        q->out + o);
 }
 
 /* Inputs: x, gamma, beta, running mean, running variance, stats[2][C] */
@@ -80,7 +81,8 @@ static fg_status infer(fg_call *c) {
     if (!(o->slope >= 0)) return fg_op_error(c, FG_EINVAL, "slope %g is negative; it must be >= 0", o->slope);
     if (!o->training && (!c->in[RMEAN] || !c->in[RVAR])) return fg_op_error(c, FG_EINVAL, "evaluation needs running statistics");
     if (o->training && c->in[X]->numel <= ch)
-        return fg_op_error(c, FG_EINVAL, "input %s has one value a channel; training needs at least two to have a variance", fg_str(x));
+        return fg_op_error(c, FG_EINVAL, "input %s has one value a channel; training needs at least two to have a variance",
+                           fg_str(x));
     c->out_shape = *x;
     return FG_OK;
 }
@@ -114,9 +116,19 @@ static fg_status forward(fg_call *c) {
     size_t bytes = (size_t)(2 * chunks * ch + 3 * ch) * sizeof(fg_real);
     fg_real *work = fg_alloc(ctx, bytes);
     if (!work) return FG_ENOMEM;
-    fg_real *scale = work, *shift = work + ch, *m2 = work + 2 * ch, *stat = fg_reals(c->in[STATS]), *mean = stat, *inv = stat + ch;
-    bn_arg q = { .k = ctx->k, .x = fg_reals(c->in[X]), .part = work + 3 * ch, .rows = rows, .ch = ch, .per = per, .act = o->act,
-                 .slope = (fg_real)o->slope, .out = fg_reals(c->y), .a = scale, .b = shift };
+    fg_real *scale = work, *shift = work + ch, *m2 = work + 2 * ch, *stat = fg_reals(c->in[STATS]), *mean = stat,
+            *inv = stat + ch;
+    bn_arg q = { .k = ctx->k,
+                 .x = fg_reals(c->in[X]),
+                 .part = work + 3 * ch,
+                 .rows = rows,
+                 .ch = ch,
+                 .per = per,
+                 .act = o->act,
+                 .slope = (fg_real)o->slope,
+                 .out = fg_reals(c->y),
+                 .a = scale,
+                 .b = shift };
     if (o->training) {
         moments(ctx, &q, chunks, mean, m2);
         for (int64_t i = 0; i < ch; i++) inv[i] = (fg_real)(1 / sqrt((double)(m2[i] / (fg_real)rows) + o->eps));
@@ -199,9 +211,21 @@ static void vjp_fast(fg_vjp *v) {
     }
     const fg_real *mean = fg_reals(stats), *inv = mean + ch;
     fg_real *sg = work, *sgx = work + ch, *a = work + 2 * ch, *b = work + 3 * ch, *k = work + 4 * ch;
-    bn_arg q = { .k = ctx->k, .x = fg_reals(x), .y = o->act != FG_ACT_NONE ? fg_reals(v->y) : NULL, .dy = fg_reals(v->dy),
-                 .mean = mean, .a = a, .b = b, .c = k, .out = dx ? fg_reals(dx) : NULL, .part = work + 5 * ch, .rows = rows, .ch = ch,
-                 .per = per, .act = o->act, .slope = (fg_real)o->slope };
+    bn_arg q = { .k = ctx->k,
+                 .x = fg_reals(x),
+                 .y = o->act != FG_ACT_NONE ? fg_reals(v->y) : NULL,
+                 .dy = fg_reals(v->dy),
+                 .mean = mean,
+                 .a = a,
+                 .b = b,
+                 .c = k,
+                 .out = dx ? fg_reals(dx) : NULL,
+                 .part = work + 5 * ch,
+                 .rows = rows,
+                 .ch = ch,
+                 .per = per,
+                 .act = o->act,
+                 .slope = (fg_real)o->slope };
     fg_parallel(ctx, chunks, sums_chunk, &q);
     ctx->k->reduce_cols(FG_RED_SUM, q.part, chunks, 2 * ch, sg); /* sg and sgx lie side by side, as the partials do */
     fg_real n = (fg_real)rows;
@@ -221,13 +245,26 @@ static void vjp_fast(fg_vjp *v) {
 }
 
 static bool has_act(const void *opts) { return ((const fg_batch_norm_opts *)opts)->act != FG_ACT_NONE; }
-static const fg_attr attrs[] = { FG_ATTR(FG_A_REAL, fg_batch_norm_opts, eps, 1e-5), FG_ATTR(FG_A_REAL, fg_batch_norm_opts, momentum, 0.1),
-                                 FG_ATTR(FG_A_BOOL, fg_batch_norm_opts, training, 0), FG_ATTR(FG_A_ACT, fg_batch_norm_opts, act, 0),
-                                 FG_ATTR(FG_A_REAL, fg_batch_norm_opts, slope, 0.01), FG_ATTR_END };
-const fg_op fg_op_batch_norm = { .name = "batch_norm", .n_min = 6, .n_max = 6, .optional = 2 | 4 | 8 | 16,
-                                 .flags = FG_OPF_KEEP | FG_OPF_INTERNAL, .opts_size = sizeof(fg_batch_norm_opts), .attrs = attrs,
-                                 .infer = infer, .forward = forward, .vjp = vjp, .vjp_fast = vjp_fast,
-                                 .save_in = { 3, 1, 0, 0, 0, 3 }, .save_out = 7, .save_out_if = has_act, .no_grad = 8 | 16 | 32 };
+static const fg_attr attrs[] = {
+    FG_ATTR(FG_A_REAL, fg_batch_norm_opts, eps, 1e-5),   FG_ATTR(FG_A_REAL, fg_batch_norm_opts, momentum, 0.1),
+    FG_ATTR(FG_A_BOOL, fg_batch_norm_opts, training, 0), FG_ATTR(FG_A_ACT, fg_batch_norm_opts, act, 0),
+    FG_ATTR(FG_A_REAL, fg_batch_norm_opts, slope, 0.01), FG_ATTR_END
+};
+const fg_op fg_op_batch_norm = { .name = "batch_norm",
+                                 .n_min = 6,
+                                 .n_max = 6,
+                                 .optional = 2 | 4 | 8 | 16,
+                                 .flags = FG_OPF_KEEP | FG_OPF_INTERNAL,
+                                 .opts_size = sizeof(fg_batch_norm_opts),
+                                 .attrs = attrs,
+                                 .infer = infer,
+                                 .forward = forward,
+                                 .vjp = vjp,
+                                 .vjp_fast = vjp_fast,
+                                 .save_in = { 3, 1, 0, 0, 0, 3 },
+                                 .save_out = 7,
+                                 .save_out_if = has_act,
+                                 .no_grad = 8 | 16 | 32 };
 
 fg_tensor *fg_batch_norm(fg_scope *s, fg_tensor *x, fg_tensor *gamma, fg_tensor *beta, fg_tensor *running_mean,
                          fg_tensor *running_var, const fg_batch_norm_opts *o) {

@@ -9,8 +9,8 @@
 #include <string.h>
 
 typedef struct entry {
-    struct entry *next;                 /* of the same storage */
-    struct entry *all_prev, *all_next;  /* of the context */
+    struct entry *next;                /* of the same storage */
+    struct entry *all_prev, *all_next; /* of the context */
     fg_storage *st;
     fg_context *ctx;
     void *data;
@@ -30,10 +30,8 @@ static void drop(entry *e) {
     entry **p = (entry **)&e->st->packed;
     while (*p != e) p = &(*p)->next;
     *p = e->next;
-    if (e->all_prev)
-        e->all_prev->all_next = e->all_next;
-    else
-        c->all = e->all_next;
+    if (e->all_prev) e->all_prev->all_next = e->all_next;
+    else c->all = e->all_next;
     if (e->all_next) e->all_next->all_prev = e->all_prev;
     c->bytes -= e->bytes;
     fg_free(e->ctx, e->data, e->bytes);
@@ -56,8 +54,8 @@ static size_t evict(fg_context *ctx, void *arg) {
 /* Same packed layout: everything of the plan that pack may look at, except batch and map size, which weights do not have. */
 static bool same_key(const fg_conv_plan *a, const fg_conv_plan *b) {
     const fg_conv_geom *x = &a->g, *y = &b->g;
-    return a->dir == b->dir && a->algo == b->algo && a->packed == b->packed && x->ci == y->ci && x->co == y->co && x->kh == y->kh &&
-           x->kw == y->kw && x->sh == y->sh && x->sw == y->sw && x->pt == y->pt && x->pl == y->pl &&
+    return a->dir == b->dir && a->algo == b->algo && a->packed == b->packed && x->ci == y->ci && x->co == y->co &&
+           x->kh == y->kh && x->kw == y->kw && x->sh == y->sh && x->sw == y->sw && x->pt == y->pt && x->pl == y->pl &&
            !memcmp(a->priv, b->priv, sizeof a->priv);
 }
 
@@ -68,10 +66,8 @@ const void *fg_packed_get(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, 
     if (keep) {
         for (entry *e = w->storage->packed, *next; e; e = next) {
             next = e->next;
-            if (e->version != w->storage->version)
-                drop(e);
-            else if (e->offset == w->offset && same_key(&e->key, p))
-                return e->data;
+            if (e->version != w->storage->version) drop(e);
+            else if (e->offset == w->offset && same_key(&e->key, p)) return e->data;
         }
     }
     c->busy = true;

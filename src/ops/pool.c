@@ -24,8 +24,8 @@ static fg_status pooled(fg_call *c, const fg_pool_opts *o, const int64_t in[2], 
     for (int i = 0; i < 2; i++) {
         int64_t span = in[i] + o->pad[2 * i] + o->pad[2 * i + 1] - o->kernel[i];
         if (span < 0)
-            return fg_op_error(c, FG_EINVAL, "kernel %dx%d does not fit a map of %lldx%lld", o->kernel[0], o->kernel[1], (long long)in[0],
-                               (long long)in[1]);
+            return fg_op_error(c, FG_EINVAL, "kernel %dx%d does not fit a map of %lldx%lld", o->kernel[0], o->kernel[1],
+                               (long long)in[0], (long long)in[1]);
         out[i] = span / o->stride[i] + 1;
     }
     return FG_OK;
@@ -37,9 +37,19 @@ static fg_status infer_pool(fg_call *c) {
     return pooled(c, o, &c->in[0]->shape.dim[1], &c->out_shape.dim[1]);
 }
 static fg_conv_geom geom(const fg_shape *big, const fg_shape *small, const fg_pool_opts *o) {
-    return (fg_conv_geom){ .n = big->dim[0], .h = big->dim[1], .w = big->dim[2], .ci = big->dim[3], .oh = small->dim[1],
-                           .ow = small->dim[2], .co = big->dim[3], .kh = o->kernel[0], .kw = o->kernel[1], .sh = o->stride[0],
-                           .sw = o->stride[1], .pt = o->pad[0], .pl = o->pad[2] };
+    return (fg_conv_geom){ .n = big->dim[0],
+                           .h = big->dim[1],
+                           .w = big->dim[2],
+                           .ci = big->dim[3],
+                           .oh = small->dim[1],
+                           .ow = small->dim[2],
+                           .co = big->dim[3],
+                           .kh = o->kernel[0],
+                           .kw = o->kernel[1],
+                           .sh = o->stride[0],
+                           .sw = o->stride[1],
+                           .pt = o->pad[0],
+                           .pl = o->pad[2] };
 }
 
 typedef struct pool_arg {
@@ -77,15 +87,24 @@ static void vjp_avg(fg_vjp *v) {
     fg_pool_opts o = with_size(v->opts, fg_in_shape(v, 0));
     v->dx[0] = fg_avg_pool2d_adjoint(v->s, v->dy, &o);
 }
-#define POOL_ATTRS                                                                                                                \
-    { "kernel", FG_A_INT2, true, offsetof(fg_pool_opts, kernel), 0, 0 },                                                          \
-        { "stride", FG_A_INT2, false, offsetof(fg_pool_opts, stride), 0, 0 }, {                                                   \
-        "padding", FG_A_PAD, false, offsetof(fg_pool_opts, pad), 0, 0                                                             \
+#define POOL_ATTRS                                                                                                               \
+    { "kernel", FG_A_INT2, true, offsetof(fg_pool_opts, kernel), 0, 0 },                                                         \
+        { "stride", FG_A_INT2, false, offsetof(fg_pool_opts, stride), 0, 0 }, {                                                  \
+        "padding", FG_A_PAD, false, offsetof(fg_pool_opts, pad), 0, 0                                                            \
     }
 static const fg_attr attrs_pool[] = { POOL_ATTRS, FG_ATTR_END };
-static const fg_attr attrs_adjoint[] = { POOL_ATTRS, { "size", FG_A_INT2, true, offsetof(fg_pool_opts, size), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_avg_pool2d = { .name = "avg_pool2d", .n_min = 1, .n_max = 1, .flags = FG_OPF_KEEP, .opts_size = sizeof(fg_pool_opts),
-                                 .attrs = attrs_pool, .infer = infer_pool, .forward = forward_avg, .vjp = vjp_avg };
+static const fg_attr attrs_adjoint[] = { POOL_ATTRS,
+                                         { "size", FG_A_INT2, true, offsetof(fg_pool_opts, size), 0, 0 },
+                                         FG_ATTR_END };
+const fg_op fg_op_avg_pool2d = { .name = "avg_pool2d",
+                                 .n_min = 1,
+                                 .n_max = 1,
+                                 .flags = FG_OPF_KEEP,
+                                 .opts_size = sizeof(fg_pool_opts),
+                                 .attrs = attrs_pool,
+                                 .infer = infer_pool,
+                                 .forward = forward_avg,
+                                 .vjp = vjp_avg };
 fg_tensor *fg_avg_pool2d(fg_scope *s, fg_tensor *x, const fg_pool_opts *o) { return fg_op_apply(s, &fg_op_avg_pool2d, &x, 1, o); }
 
 static fg_status infer_avg_adjoint(fg_call *c) {
@@ -97,8 +116,8 @@ static fg_status infer_avg_adjoint(fg_call *c) {
     c->out_shape = *dy;
     c->out_shape.dim[1] = in[0], c->out_shape.dim[2] = in[1];
     if (out[0] == dy->dim[1] && out[1] == dy->dim[2]) return FG_OK;
-    return fg_op_error(c, FG_EINVAL, "a map of %dx%d pools to %lldx%lld, the gradient is %s", o->size[0], o->size[1], (long long)out[0],
-                       (long long)out[1], fg_str(dy));
+    return fg_op_error(c, FG_EINVAL, "a map of %dx%d pools to %lldx%lld, the gradient is %s", o->size[0], o->size[1],
+                       (long long)out[0], (long long)out[1], fg_str(dy));
 }
 static fg_status forward_avg_adjoint(fg_call *c) {
     fg_conv_geom g = geom(&c->out_shape, &c->in[0]->shape, c->opts);
@@ -107,8 +126,13 @@ static fg_status forward_avg_adjoint(fg_call *c) {
     return FG_OK;
 }
 static void vjp_avg_adjoint(fg_vjp *v) { v->dx[0] = fg_avg_pool2d(v->s, v->dy, v->opts); }
-const fg_op fg_op_avg_pool2d_adjoint = { .name = "avg_pool2d_adjoint", .n_min = 1, .n_max = 1, .opts_size = sizeof(fg_pool_opts),
-                                         .attrs = attrs_adjoint, .infer = infer_avg_adjoint, .forward = forward_avg_adjoint,
+const fg_op fg_op_avg_pool2d_adjoint = { .name = "avg_pool2d_adjoint",
+                                         .n_min = 1,
+                                         .n_max = 1,
+                                         .opts_size = sizeof(fg_pool_opts),
+                                         .attrs = attrs_adjoint,
+                                         .infer = infer_avg_adjoint,
+                                         .forward = forward_avg_adjoint,
                                          .vjp = vjp_avg_adjoint };
 fg_tensor *fg_avg_pool2d_adjoint(fg_scope *s, fg_tensor *dy, const fg_pool_opts *o) {
     return fg_op_apply(s, &fg_op_avg_pool2d_adjoint, &dy, 1, o);
@@ -121,7 +145,9 @@ static fg_status locate(fg_call *c, const fg_conv_geom *g, fg_real *y, int32_t *
     *bytes = n * sizeof **where + yb;
     *where = fg_alloc(c->ctx, *bytes ? *bytes : 1);
     if (!*where) return FG_ENOMEM;
-    pool_arg q = { .k = c->ctx->k, .g = g, .x = fg_reals(c->in[0]), .where = yb ? (int32_t *)((fg_real *)(void *)*where + n) : *where };
+    pool_arg q = {
+        .k = c->ctx->k, .g = g, .x = fg_reals(c->in[0]), .where = yb ? (int32_t *)((fg_real *)(void *)*where + n) : *where
+    };
     q.y = y ? y : (fg_real *)(void *)*where;
     if (yb) { /* map first (it may be double), positions behind it */
         fg_parallel_range(c->ctx, g->n, 1, max_image, &q);
@@ -141,8 +167,16 @@ static fg_status forward_max(fg_call *c) {
     return FG_OK;
 }
 static void vjp_max(fg_vjp *v) { v->dx[0] = fg_max_pool2d_scatter(v->s, v->in[0], v->dy, v->opts); }
-const fg_op fg_op_max_pool2d = { .name = "max_pool2d", .n_min = 1, .n_max = 1, .flags = FG_OPF_KEEP, .opts_size = sizeof(fg_pool_opts),
-                                 .attrs = attrs_pool, .infer = infer_pool, .forward = forward_max, .vjp = vjp_max, .save_in = { 1 } };
+const fg_op fg_op_max_pool2d = { .name = "max_pool2d",
+                                 .n_min = 1,
+                                 .n_max = 1,
+                                 .flags = FG_OPF_KEEP,
+                                 .opts_size = sizeof(fg_pool_opts),
+                                 .attrs = attrs_pool,
+                                 .infer = infer_pool,
+                                 .forward = forward_max,
+                                 .vjp = vjp_max,
+                                 .save_in = { 1 } };
 fg_tensor *fg_max_pool2d(fg_scope *s, fg_tensor *x, const fg_pool_opts *o) { return fg_op_apply(s, &fg_op_max_pool2d, &x, 1, o); }
 
 static fg_status infer_pick(fg_call *c) {
@@ -153,8 +187,8 @@ static fg_status infer_pick(fg_call *c) {
 static fg_status infer_scatter(fg_call *c) {
     if (infer_pool(c) != FG_OK) return FG_EINVAL;
     if (!fg_shape_equal(&c->out_shape, &c->in[1]->shape))
-        return fg_op_error(c, FG_EINVAL, "input %s pools to %s, the gradient is %s", fg_str(&c->in[0]->shape), fg_str(&c->out_shape),
-                           fg_str(&c->in[1]->shape));
+        return fg_op_error(c, FG_EINVAL, "input %s pools to %s, the gradient is %s", fg_str(&c->in[0]->shape),
+                           fg_str(&c->out_shape), fg_str(&c->in[1]->shape));
     c->out_shape = c->in[0]->shape;
     return FG_OK;
 }
@@ -193,12 +227,26 @@ static fg_status forward_pick(fg_call *c) { return run_pick(c, &c->out_shape, fa
 static fg_status forward_scatter(fg_call *c) { return run_pick(c, &c->in[1]->shape, true); }
 static void vjp_pick(fg_vjp *v) { v->dx[1] = fg_max_pool2d_scatter(v->s, v->in[0], v->dy, v->opts); }
 static void vjp_scatter(fg_vjp *v) { v->dx[1] = fg_max_pool2d_pick(v->s, v->in[0], v->dy, v->opts); }
-const fg_op fg_op_max_pool2d_pick = { .name = "max_pool2d_pick", .n_min = 2, .n_max = 2, .opts_size = sizeof(fg_pool_opts),
-                                      .attrs = attrs_pool, .infer = infer_pick, .forward = forward_pick, .vjp = vjp_pick,
-                                      .save_in = { 2 }, .no_grad = 1 };
-const fg_op fg_op_max_pool2d_scatter = { .name = "max_pool2d_scatter", .n_min = 2, .n_max = 2, .opts_size = sizeof(fg_pool_opts),
-                                         .attrs = attrs_pool, .infer = infer_scatter, .forward = forward_scatter, .vjp = vjp_scatter,
-                                         .save_in = { 2 }, .no_grad = 1 };
+const fg_op fg_op_max_pool2d_pick = { .name = "max_pool2d_pick",
+                                      .n_min = 2,
+                                      .n_max = 2,
+                                      .opts_size = sizeof(fg_pool_opts),
+                                      .attrs = attrs_pool,
+                                      .infer = infer_pick,
+                                      .forward = forward_pick,
+                                      .vjp = vjp_pick,
+                                      .save_in = { 2 },
+                                      .no_grad = 1 };
+const fg_op fg_op_max_pool2d_scatter = { .name = "max_pool2d_scatter",
+                                         .n_min = 2,
+                                         .n_max = 2,
+                                         .opts_size = sizeof(fg_pool_opts),
+                                         .attrs = attrs_pool,
+                                         .infer = infer_scatter,
+                                         .forward = forward_scatter,
+                                         .vjp = vjp_scatter,
+                                         .save_in = { 2 },
+                                         .no_grad = 1 };
 fg_tensor *fg_max_pool2d_pick(fg_scope *s, fg_tensor *x, fg_tensor *u, const fg_pool_opts *o) {
     return fg_op_apply(s, &fg_op_max_pool2d_pick, (fg_tensor *[]){ x, u }, 2, o);
 }
@@ -216,7 +264,8 @@ static fg_status infer_up(fg_call *c) {
     if (x->ndim != 4) return fg_op_error(c, FG_EINVAL, "input is %s, expected [N,H,W,C]", fg_str(x));
     c->out_shape = *x;
     for (int i = 0; i < 2; i++) {
-        if (o->factor[i] < 1 || o->factor[i] > 1024) return fg_op_error(c, FG_EINVAL, "factor %d is not in 1..1024", o->factor[i]);
+        if (o->factor[i] < 1 || o->factor[i] > 1024)
+            return fg_op_error(c, FG_EINVAL, "factor %d is not in 1..1024", o->factor[i]);
         c->out_shape.dim[1 + i] *= o->factor[i];
     }
     return FG_OK;
@@ -224,7 +273,8 @@ static fg_status infer_up(fg_call *c) {
 static fg_status forward_up(fg_call *c) {
     const up_opts *o = c->opts;
     const fg_shape *x = &c->in[0]->shape;
-    c->ctx->k->upsample(fg_reals(c->in[0]), fg_reals(c->y), x->dim[0], x->dim[1], x->dim[2], x->dim[3], o->factor[0], o->factor[1]);
+    c->ctx->k->upsample(fg_reals(c->in[0]), fg_reals(c->y), x->dim[0], x->dim[1], x->dim[2], x->dim[3], o->factor[0],
+                        o->factor[1]);
     return FG_OK;
 }
 static void vjp_up(fg_vjp *v) {
@@ -233,8 +283,15 @@ static void vjp_up(fg_vjp *v) {
     v->dx[0] = fg_affine(v->s, fg_avg_pool2d(v->s, v->dy, &p), (double)o->factor[0] * o->factor[1], 0);
 }
 static const fg_attr attrs_up[] = { { "factor", FG_A_INT2, true, offsetof(up_opts, factor), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_upsample2d = { .name = "upsample2d", .n_min = 1, .n_max = 1, .flags = FG_OPF_KEEP, .opts_size = sizeof(up_opts),
-                                 .attrs = attrs_up, .infer = infer_up, .forward = forward_up, .vjp = vjp_up };
+const fg_op fg_op_upsample2d = { .name = "upsample2d",
+                                 .n_min = 1,
+                                 .n_max = 1,
+                                 .flags = FG_OPF_KEEP,
+                                 .opts_size = sizeof(up_opts),
+                                 .attrs = attrs_up,
+                                 .infer = infer_up,
+                                 .forward = forward_up,
+                                 .vjp = vjp_up };
 fg_tensor *fg_upsample2d(fg_scope *s, fg_tensor *x, const int factor[2]) {
     return fg_op_apply(s, &fg_op_upsample2d, &x, 1, &(up_opts){ { factor[0], factor[1] } });
 }

@@ -29,9 +29,17 @@ static fg_status infer_matmul(fg_call *c) {
 static fg_status forward_matmul(fg_call *c) {
     const fg_matmul_opts *o = c->opts;
     const fg_shape *a = &c->in[0]->shape, *b = &c->in[1]->shape;
-    fg_gemm_args g = { .m = c->out_shape.dim[0], .n = c->out_shape.dim[1], .k = a->dim[!o->ta], .ta = o->ta, .tb = o->tb,
-                       .a = fg_reals(c->in[0]), .b = fg_reals(c->in[1]), .lda = a->dim[1], .ldb = b->dim[1],
-                       .ldc = c->out_shape.dim[1], .c = fg_reals(c->y) };
+    fg_gemm_args g = { .m = c->out_shape.dim[0],
+                       .n = c->out_shape.dim[1],
+                       .k = a->dim[!o->ta],
+                       .ta = o->ta,
+                       .tb = o->tb,
+                       .a = fg_reals(c->in[0]),
+                       .b = fg_reals(c->in[1]),
+                       .lda = a->dim[1],
+                       .ldb = b->dim[1],
+                       .ldc = c->out_shape.dim[1],
+                       .c = fg_reals(c->y) };
     return fg_run_gemm(c->ctx, &g);
 }
 static fg_tensor *mm(fg_scope *s, fg_tensor *a, bool ta, fg_tensor *b, bool tb) {
@@ -53,8 +61,15 @@ static void vjp_matmul(fg_vjp *v) {
 }
 static const fg_attr attrs_matmul[] = { FG_ATTR(FG_A_BOOL, fg_matmul_opts, ta, 0), FG_ATTR(FG_A_BOOL, fg_matmul_opts, tb, 0),
                                         FG_ATTR_END };
-const fg_op fg_op_matmul = { .name = "matmul", .n_min = 2, .n_max = 2, .flags = FG_OPF_LOWP, .opts_size = sizeof(fg_matmul_opts),
-                             .attrs = attrs_matmul, .infer = infer_matmul, .forward = forward_matmul, .vjp = vjp_matmul,
+const fg_op fg_op_matmul = { .name = "matmul",
+                             .n_min = 2,
+                             .n_max = 2,
+                             .flags = FG_OPF_LOWP,
+                             .opts_size = sizeof(fg_matmul_opts),
+                             .attrs = attrs_matmul,
+                             .infer = infer_matmul,
+                             .forward = forward_matmul,
+                             .vjp = vjp_matmul,
                              .save_in = { 2, 1 } };
 fg_tensor *fg_matmul(fg_scope *s, fg_tensor *a, fg_tensor *b, const fg_matmul_opts *o) {
     return fg_op_apply(s, &fg_op_matmul, (fg_tensor *[]){ a, b }, 2, o);
@@ -79,9 +94,18 @@ static fg_status forward_linear(fg_call *c) {
     const fg_linear_opts *o = c->opts;
     const fg_shape *x = &c->in[0]->shape;
     int64_t out = c->out_shape.dim[1];
-    fg_gemm_args g = { .m = x->dim[0], .n = out, .k = x->dim[1], .a = fg_reals(c->in[0]), .b = fg_reals(c->in[1]),
-                       .lda = x->dim[1], .ldb = out, .ldc = out, .c = fg_reals(c->y), .bias = c->in[2] ? fg_reals(c->in[2]) : NULL,
-                       .act = o->act, .slope = (fg_real)o->slope };
+    fg_gemm_args g = { .m = x->dim[0],
+                       .n = out,
+                       .k = x->dim[1],
+                       .a = fg_reals(c->in[0]),
+                       .b = fg_reals(c->in[1]),
+                       .lda = x->dim[1],
+                       .ldb = out,
+                       .ldc = out,
+                       .c = fg_reals(c->y),
+                       .bias = c->in[2] ? fg_reals(c->in[2]) : NULL,
+                       .act = o->act,
+                       .slope = (fg_real)o->slope };
     return fg_run_gemm(c->ctx, &g);
 }
 static bool has_act(const void *opts) { return ((const fg_linear_opts *)opts)->act != FG_ACT_NONE; }
@@ -92,11 +116,20 @@ static void vjp_linear(fg_vjp *v) {
     if (fg_needs(v, 1)) v->dx[1] = mm32(v->s, v->in[0], true, g, false);
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, g, FG_AXES(0), false);
 }
-static const fg_attr attrs_linear[] = { FG_ATTR(FG_A_ACT, fg_linear_opts, act, 0), FG_ATTR(FG_A_REAL, fg_linear_opts, slope, 0.01),
-                                        FG_ATTR_END };
-const fg_op fg_op_linear = { .name = "linear", .n_min = 2, .n_max = 3, .optional = 4, .flags = FG_OPF_LOWP,
-                             .opts_size = sizeof(fg_linear_opts), .attrs = attrs_linear, .infer = infer_linear,
-                             .forward = forward_linear, .vjp = vjp_linear, .save_in = { 2, 1 }, .save_out = 7,
+static const fg_attr attrs_linear[] = { FG_ATTR(FG_A_ACT, fg_linear_opts, act, 0),
+                                        FG_ATTR(FG_A_REAL, fg_linear_opts, slope, 0.01), FG_ATTR_END };
+const fg_op fg_op_linear = { .name = "linear",
+                             .n_min = 2,
+                             .n_max = 3,
+                             .optional = 4,
+                             .flags = FG_OPF_LOWP,
+                             .opts_size = sizeof(fg_linear_opts),
+                             .attrs = attrs_linear,
+                             .infer = infer_linear,
+                             .forward = forward_linear,
+                             .vjp = vjp_linear,
+                             .save_in = { 2, 1 },
+                             .save_out = 7,
                              .save_out_if = has_act };
 fg_tensor *fg_linear(fg_scope *s, fg_tensor *x, fg_tensor *w, fg_tensor *bias, const fg_linear_opts *o) {
     if (x && w && x->shape.ndim > 2 && w->shape.ndim == 2) { /* [..., in]: every leading axis is a batch axis */

@@ -84,11 +84,11 @@ static void range_rows(void *arg, int64_t first, int64_t end, int worker) {
 static void range_blocks(void *arg, int64_t first, int64_t end, int worker) {
     const red_arg *q = arg;
     (void)worker;
-    for (int64_t i = first; i < end; i++)
-        q->k->reduce_cols(q->r, q->x + i * q->rows * q->n, q->rows, q->n, q->y + i * q->n);
+    for (int64_t i = first; i < end; i++) q->k->reduce_cols(q->r, q->x + i * q->rows * q->n, q->rows, q->n, q->y + i * q->n);
 }
 /* x[outer][red][inner] -> y[outer][inner] */
-static fg_status run_group(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t outer, int64_t red, int64_t inner, fg_real *y) {
+static fg_status run_group(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t outer, int64_t red, int64_t inner,
+                           fg_real *y) {
     if (outer == 1) return fg_run_reduce_cols(ctx, r, x, red, inner, y);
     red_arg q = { ctx->k, r, x, y, red, inner == 1 ? red : inner, 0 };
     int64_t grain = FG_GRAIN / (red * inner > 0 ? red * inner : 1);
@@ -146,10 +146,8 @@ static fg_status run_axes(fg_context *ctx, fg_reduction r, const fg_tensor *x, u
 static void kept_shape(const fg_shape *in, uint32_t mask, bool keepdim, fg_shape *out) {
     out->ndim = 0;
     for (int i = 0; i < in->ndim; i++) {
-        if (!(mask >> i & 1))
-            out->dim[out->ndim++] = in->dim[i];
-        else if (keepdim)
-            out->dim[out->ndim++] = 1;
+        if (!(mask >> i & 1)) out->dim[out->ndim++] = in->dim[i];
+        else if (keepdim) out->dim[out->ndim++] = 1;
     }
 }
 static fg_status infer(fg_call *c) {
@@ -197,7 +195,8 @@ static fg_status forward_min(fg_call *c) { return run(c, FG_RED_MIN); }
 static fg_status forward_mean(fg_call *c) {
     fg_status st = run(c, FG_RED_SUM);
     if (st != FG_OK) return st;
-    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_reals(c->y), fg_reals(c->y), c->y->numel, (fg_real)(1 / count(&c->in[0]->shape, c->opts)), 0);
+    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_reals(c->y), fg_reals(c->y), c->y->numel,
+                 (fg_real)(1 / count(&c->in[0]->shape, c->opts)), 0);
     return FG_OK;
 }
 static void vjp_sum(fg_vjp *v) { v->dx[0] = fg_broadcast_to(v->s, with_dims(v, v->dy), *fg_in_shape(v, 0)); }
@@ -215,14 +214,21 @@ static void vjp_extreme(fg_vjp *v) {
 static const fg_attr attrs_reduce[] = { { "axis", FG_A_AXES, false, offsetof(reduce_opts, axes), 0, 0 },
                                         { "keepdim", FG_A_BOOL, false, offsetof(reduce_opts, keepdim), 0, 0 },
                                         FG_ATTR_END };
-#define REDUCE(name_, infer_, vjp_, save_x, save_y)                                                                               \
-    const fg_op fg_op_##name_ = { .name = #name_, .n_min = 1, .n_max = 1, .opts_size = sizeof(reduce_opts),                       \
-                                  .attrs = attrs_reduce, .infer = infer_, .forward = forward_##name_, .vjp = vjp_,                \
-                                  .save_in = { save_x }, .save_out = save_y };                                                    \
-    fg_tensor *fg_##name_(fg_scope *s, fg_tensor *x, const fg_axes *axes, bool keepdim) {                                         \
-        reduce_opts o = { .keepdim = keepdim };                                                                                   \
-        if (axes) o.axes = *axes;                                                                                                 \
-        return fg_op_apply(s, &fg_op_##name_, &x, 1, &o);                                                                         \
+#define REDUCE(name_, infer_, vjp_, save_x, save_y)                                                                              \
+    const fg_op fg_op_##name_ = { .name = #name_,                                                                                \
+                                  .n_min = 1,                                                                                    \
+                                  .n_max = 1,                                                                                    \
+                                  .opts_size = sizeof(reduce_opts),                                                              \
+                                  .attrs = attrs_reduce,                                                                         \
+                                  .infer = infer_,                                                                               \
+                                  .forward = forward_##name_,                                                                    \
+                                  .vjp = vjp_,                                                                                   \
+                                  .save_in = { save_x },                                                                         \
+                                  .save_out = save_y };                                                                          \
+    fg_tensor *fg_##name_(fg_scope *s, fg_tensor *x, const fg_axes *axes, bool keepdim) {                                        \
+        reduce_opts o = { .keepdim = keepdim };                                                                                  \
+        if (axes) o.axes = *axes;                                                                                                \
+        return fg_op_apply(s, &fg_op_##name_, &x, 1, &o);                                                                        \
     }
 REDUCE(sum, infer, vjp_sum, 0, 0)
 REDUCE(mean, infer_extreme, vjp_mean, 0, 0)
@@ -257,8 +263,13 @@ static fg_status forward_argmax(fg_call *c) {
 static const fg_attr attrs_argmax[] = { { "axis", FG_A_AXIS, false, offsetof(argmax_opts, axis), 0, -1 },
                                         { "keepdim", FG_A_BOOL, false, offsetof(argmax_opts, keepdim), 0, 0 },
                                         FG_ATTR_END };
-const fg_op fg_op_argmax = { .name = "argmax", .n_min = 1, .n_max = 1, .opts_size = sizeof(argmax_opts), .attrs = attrs_argmax,
-                             .infer = infer_argmax, .forward = forward_argmax };
+const fg_op fg_op_argmax = { .name = "argmax",
+                             .n_min = 1,
+                             .n_max = 1,
+                             .opts_size = sizeof(argmax_opts),
+                             .attrs = attrs_argmax,
+                             .infer = infer_argmax,
+                             .forward = forward_argmax };
 fg_tensor *fg_argmax(fg_scope *s, fg_tensor *x, int axis, bool keepdim) {
     return fg_op_apply(s, &fg_op_argmax, &x, 1, &(argmax_opts){ axis, keepdim });
 }
@@ -291,9 +302,15 @@ static fg_status forward_broadcast(fg_call *c) {
 }
 static void vjp_broadcast(fg_vjp *v) { v->dx[0] = fg_reduce_to(v->s, v->dy, *fg_in_shape(v, 0)); }
 static const fg_attr attrs_shape[] = { { "shape", FG_A_SHAPE, true, offsetof(shape_opts, shape), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_broadcast_to = { .name = "broadcast_to", .n_min = 1, .n_max = 1, .flags = FG_OPF_KEEP,
-                                   .opts_size = sizeof(shape_opts), .attrs = attrs_shape, .infer = infer_broadcast,
-                                   .forward = forward_broadcast, .vjp = vjp_broadcast };
+const fg_op fg_op_broadcast_to = { .name = "broadcast_to",
+                                   .n_min = 1,
+                                   .n_max = 1,
+                                   .flags = FG_OPF_KEEP,
+                                   .opts_size = sizeof(shape_opts),
+                                   .attrs = attrs_shape,
+                                   .infer = infer_broadcast,
+                                   .forward = forward_broadcast,
+                                   .vjp = vjp_broadcast };
 fg_tensor *fg_broadcast_to(fg_scope *s, fg_tensor *x, fg_shape shape) {
     if (x && fg_shape_equal(&x->shape, &shape)) return x;
     return fg_op_apply(s, &fg_op_broadcast_to, &x, 1, &(shape_opts){ shape });
@@ -315,8 +332,14 @@ static fg_status forward_reduce_to(fg_call *c) {
     return run_axes(c->ctx, FG_RED_SUM, c->in[0], mask, fg_reals(c->y));
 }
 static void vjp_reduce_to(fg_vjp *v) { v->dx[0] = fg_broadcast_to(v->s, v->dy, *fg_in_shape(v, 0)); }
-const fg_op fg_op_reduce_to = { .name = "reduce_to", .n_min = 1, .n_max = 1, .opts_size = sizeof(shape_opts), .attrs = attrs_shape,
-                                .infer = infer_reduce_to, .forward = forward_reduce_to, .vjp = vjp_reduce_to };
+const fg_op fg_op_reduce_to = { .name = "reduce_to",
+                                .n_min = 1,
+                                .n_max = 1,
+                                .opts_size = sizeof(shape_opts),
+                                .attrs = attrs_shape,
+                                .infer = infer_reduce_to,
+                                .forward = forward_reduce_to,
+                                .vjp = vjp_reduce_to };
 fg_tensor *fg_reduce_to(fg_scope *s, fg_tensor *x, fg_shape shape) {
     if (x && fg_shape_equal(&x->shape, &shape)) return x;
     return fg_op_apply(s, &fg_op_reduce_to, &x, 1, &(shape_opts){ shape });
@@ -364,6 +387,12 @@ static void fast_softmax(fg_vjp *v) {
     soft_run(v->ctx, &q, dx->numel, soft_grad_range);
     v->dx[0] = dx;
 }
-const fg_op fg_op_log_softmax = { .name = "log_softmax", .n_min = 1, .n_max = 1, .infer = infer_softmax, .forward = forward_softmax,
-                                  .vjp = vjp_softmax, .vjp_fast = fast_softmax, .save_out = 1 };
+const fg_op fg_op_log_softmax = { .name = "log_softmax",
+                                  .n_min = 1,
+                                  .n_max = 1,
+                                  .infer = infer_softmax,
+                                  .forward = forward_softmax,
+                                  .vjp = vjp_softmax,
+                                  .vjp_fast = fast_softmax,
+                                  .save_out = 1 };
 fg_tensor *fg_log_softmax(fg_scope *s, fg_tensor *x) { return fg_op_apply(s, &fg_op_log_softmax, &x, 1, NULL); }

@@ -17,10 +17,10 @@ static fg_status infer_reshape(fg_call *c) {
     c->out_shape = o->shape;
     for (int i = 0; i < o->shape.ndim; i++) {
         int64_t d = o->shape.dim[i];
-        if (d == -1 && hole < 0)
-            hole = i;
+        if (d == -1 && hole < 0) hole = i;
         else if (d < 0)
-            return fg_op_error(c, FG_EINVAL, "size %lld in %s; sizes are >= 0 and one may be -1", (long long)d, fg_str(&o->shape));
+            return fg_op_error(c, FG_EINVAL, "size %lld in %s; sizes are >= 0 and one may be -1", (long long)d,
+                               fg_str(&o->shape));
         else if (__builtin_mul_overflow(known, d, &known))
             return fg_op_error(c, FG_EINVAL, "shape %s is too large", fg_str(&o->shape));
     }
@@ -38,9 +38,15 @@ static fg_status forward_reshape(fg_call *c) {
 }
 static void vjp_reshape(fg_vjp *v) { v->dx[0] = fg_reshape(v->s, v->dy, *fg_in_shape(v, 0)); }
 static const fg_attr attrs_reshape[] = { { "shape", FG_A_SHAPE, true, offsetof(reshape_opts, shape), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_reshape = { .name = "reshape", .n_min = 1, .n_max = 1, .flags = FG_OPF_ANY | FG_OPF_VIEW,
-                              .opts_size = sizeof(reshape_opts), .attrs = attrs_reshape, .infer = infer_reshape,
-                              .forward = forward_reshape, .vjp = vjp_reshape };
+const fg_op fg_op_reshape = { .name = "reshape",
+                              .n_min = 1,
+                              .n_max = 1,
+                              .flags = FG_OPF_ANY | FG_OPF_VIEW,
+                              .opts_size = sizeof(reshape_opts),
+                              .attrs = attrs_reshape,
+                              .infer = infer_reshape,
+                              .forward = forward_reshape,
+                              .vjp = vjp_reshape };
 fg_tensor *fg_reshape(fg_scope *s, fg_tensor *x, fg_shape shape) {
     if (x && fg_shape_equal(&x->shape, &shape)) return x;
     return fg_op_apply(s, &fg_op_reshape, &x, 1, &(reshape_opts){ shape });
@@ -73,10 +79,8 @@ static fg_status infer_transpose(fg_call *c) {
     return FG_OK;
 }
 static void copy_element(char *dst, const char *src, size_t size) {
-    if (size == 4)
-        memcpy(dst, src, 4);
-    else
-        memcpy(dst, src, size);
+    if (size == 4) memcpy(dst, src, 4);
+    else memcpy(dst, src, size);
 }
 static fg_status forward_transpose(fg_call *c) {
     const fg_shape *in = &c->in[0]->shape, *out = &c->out_shape;
@@ -115,8 +119,14 @@ static void vjp_transpose(fg_vjp *v) {
     v->dx[0] = inv.n ? fg_transpose(v->s, v->dy, &inv) : v->dy;
 }
 static const fg_attr attrs_transpose[] = { { "axes", FG_A_AXES, false, offsetof(perm_opts, axes), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_transpose = { .name = "transpose", .n_min = 1, .n_max = 1, .flags = FG_OPF_ANY, .opts_size = sizeof(perm_opts),
-                                .attrs = attrs_transpose, .infer = infer_transpose, .forward = forward_transpose,
+const fg_op fg_op_transpose = { .name = "transpose",
+                                .n_min = 1,
+                                .n_max = 1,
+                                .flags = FG_OPF_ANY,
+                                .opts_size = sizeof(perm_opts),
+                                .attrs = attrs_transpose,
+                                .infer = infer_transpose,
+                                .forward = forward_transpose,
                                 .vjp = vjp_transpose };
 fg_tensor *fg_transpose(fg_scope *s, fg_tensor *x, const fg_axes *perm) {
     perm_opts o = { { 0 } };
@@ -179,8 +189,15 @@ static void vjp_concat(fg_vjp *v) {
     }
 }
 static const fg_attr attrs_concat[] = { { "axis", FG_A_AXIS, false, offsetof(concat_opts, axis), 0, 0 }, FG_ATTR_END };
-const fg_op fg_op_concat = { .name = "concat", .n_min = 1, .n_max = 255, .flags = FG_OPF_ANY, .opts_size = sizeof(concat_opts),
-                             .attrs = attrs_concat, .infer = infer_concat, .forward = forward_concat, .vjp = vjp_concat };
+const fg_op fg_op_concat = { .name = "concat",
+                             .n_min = 1,
+                             .n_max = 255,
+                             .flags = FG_OPF_ANY,
+                             .opts_size = sizeof(concat_opts),
+                             .attrs = attrs_concat,
+                             .infer = infer_concat,
+                             .forward = forward_concat,
+                             .vjp = vjp_concat };
 fg_tensor *fg_concat(fg_scope *s, fg_tensor *const *xs, int n, int axis) {
     return fg_op_apply(s, &fg_op_concat, xs, n, &(concat_opts){ axis });
 }
@@ -240,9 +257,16 @@ static const fg_attr attrs_slice[] = { { "axis", FG_A_AXIS, true, offsetof(slice
                                        { "first", FG_A_INDEX, true, offsetof(slice_opts, first), 0, 0 },
                                        { "len", FG_A_SIZE, true, offsetof(slice_opts, len), 0, 0 },
                                        FG_ATTR_END };
-const fg_op fg_op_slice = { .name = "slice", .n_min = 1, .n_max = 1, .flags = FG_OPF_ANY | FG_OPF_VIEW,
-                            .opts_size = sizeof(slice_opts), .attrs = attrs_slice, .infer = infer_slice, .forward = forward_slice,
-                            .vjp = vjp_slice, .vjp_fast = fast_slice };
+const fg_op fg_op_slice = { .name = "slice",
+                            .n_min = 1,
+                            .n_max = 1,
+                            .flags = FG_OPF_ANY | FG_OPF_VIEW,
+                            .opts_size = sizeof(slice_opts),
+                            .attrs = attrs_slice,
+                            .infer = infer_slice,
+                            .forward = forward_slice,
+                            .vjp = vjp_slice,
+                            .vjp_fast = fast_slice };
 fg_tensor *fg_slice(fg_scope *s, fg_tensor *x, int axis, int64_t first, int64_t len) {
     return fg_op_apply(s, &fg_op_slice, &x, 1, &(slice_opts){ axis, first, len });
 }
@@ -276,9 +300,15 @@ static const fg_attr attrs_slice_adjoint[] = { { "axis", FG_A_AXIS, true, offset
                                                { "first", FG_A_INDEX, true, offsetof(slice_opts, first), 0, 0 },
                                                { "size", FG_A_SIZE, true, offsetof(slice_opts, len), 0, 0 },
                                                FG_ATTR_END };
-const fg_op fg_op_slice_adjoint = { .name = "slice_adjoint", .n_min = 1, .n_max = 1, .flags = FG_OPF_ANY,
-                                    .opts_size = sizeof(slice_opts), .attrs = attrs_slice_adjoint, .infer = infer_slice_adjoint,
-                                    .forward = forward_slice_adjoint, .vjp = vjp_slice_adjoint };
+const fg_op fg_op_slice_adjoint = { .name = "slice_adjoint",
+                                    .n_min = 1,
+                                    .n_max = 1,
+                                    .flags = FG_OPF_ANY,
+                                    .opts_size = sizeof(slice_opts),
+                                    .attrs = attrs_slice_adjoint,
+                                    .infer = infer_slice_adjoint,
+                                    .forward = forward_slice_adjoint,
+                                    .vjp = vjp_slice_adjoint };
 fg_tensor *fg_slice_adjoint(fg_scope *s, fg_tensor *x, int axis, int64_t first, int64_t size) {
     return fg_op_apply(s, &fg_op_slice_adjoint, &x, 1, &(slice_opts){ axis, first, size });
 }

@@ -60,10 +60,8 @@ static void vjp_clamp(fg_vjp *v) {
 }
 static void vjp_pow(fg_vjp *v) {
     double p = ((const unary_opts *)v->opts)->a;
-    if (p == 0)
-        v->dx[0] = fg_zeros(v->s, FG_F32, v->dy->shape);
-    else
-        v->dx[0] = fg_affine(v->s, fg_mul(v->s, v->dy, fg_pow(v->s, v->in[0], p - 1)), p, 0);
+    if (p == 0) v->dx[0] = fg_zeros(v->s, FG_F32, v->dy->shape);
+    else v->dx[0] = fg_affine(v->s, fg_mul(v->s, v->dy, fg_pow(v->s, v->in[0], p - 1)), p, 0);
 }
 /* Fast softplus: the input is what is saved, so its sigmoid is formed first, then multiplied in place. */
 static void fast_softplus(fg_vjp *v) {
@@ -82,20 +80,29 @@ static const fg_attr attrs_clamp[] = { { "lo", FG_A_REAL, false, offsetof(unary_
 static const fg_attr attrs_pow[] = { { "exponent", FG_A_REAL, true, offsetof(unary_opts, a), 0, 0 }, FG_ATTR_END };
 
 /* name, kernel slot, infer, attrs, flags, mask of saved input, mask of saved output, its a and b in terms of o */
-#define UNARY(name_, slot, infer_, attrs_, flags_, vjp_, save_x, save_y, a_, b_)                                                  \
-    static fg_status forward_##name_(fg_call *c) {                                                                                \
-        const unary_opts *o = c->opts;                                                                                            \
-        (void)o;                                                                                                                  \
-        return run(c, slot, a_, b_);                                                                                              \
-    }                                                                                                                             \
-    static void fast_##name_(fg_vjp *v) {                                                                                         \
-        const unary_opts *o = v->opts;                                                                                            \
-        (void)o;                                                                                                                  \
-        run_grad(v, slot, (save_x) ? v->in[0] : (save_y) ? v->y : NULL, a_, b_);                                                  \
-    }                                                                                                                             \
-    const fg_op fg_op_##name_ = { .name = #name_, .n_min = 1, .n_max = 1, .flags = flags_, .opts_size = sizeof(unary_opts),       \
-                                  .attrs = attrs_, .infer = infer_, .forward = forward_##name_, .vjp = vjp_,                      \
-                                  .vjp_fast = fast_##name_, .save_in = { save_x }, .save_out = save_y };
+#define UNARY(name_, slot, infer_, attrs_, flags_, vjp_, save_x, save_y, a_, b_)                                                 \
+    static fg_status forward_##name_(fg_call *c) {                                                                               \
+        const unary_opts *o = c->opts;                                                                                           \
+        (void)o;                                                                                                                 \
+        return run(c, slot, a_, b_);                                                                                             \
+    }                                                                                                                            \
+    static void fast_##name_(fg_vjp *v) {                                                                                        \
+        const unary_opts *o = v->opts;                                                                                           \
+        (void)o;                                                                                                                 \
+        run_grad(v, slot, (save_x) ? v->in[0] : (save_y) ? v->y : NULL, a_, b_);                                                 \
+    }                                                                                                                            \
+    const fg_op fg_op_##name_ = { .name = #name_,                                                                                \
+                                  .n_min = 1,                                                                                    \
+                                  .n_max = 1,                                                                                    \
+                                  .flags = flags_,                                                                               \
+                                  .opts_size = sizeof(unary_opts),                                                               \
+                                  .attrs = attrs_,                                                                               \
+                                  .infer = infer_,                                                                               \
+                                  .forward = forward_##name_,                                                                    \
+                                  .vjp = vjp_,                                                                                   \
+                                  .vjp_fast = fast_##name_,                                                                      \
+                                  .save_in = { save_x },                                                                         \
+                                  .save_out = save_y };
 UNARY(affine, FG_UN_AFFINE, infer_same, attrs_affine, FG_OPF_KEEP, vjp_affine, 0, 0, o->a, o->b)
 UNARY(neg, FG_UN_AFFINE, infer_same, NO_ATTRS, FG_OPF_KEEP, vjp_neg, 0, 0, -1, 0)
 UNARY(exp, FG_UN_EXP, infer_same, NO_ATTRS, 0, vjp_exp, 0, 1, 0, 0)
@@ -113,8 +120,14 @@ UNARY(clamp, FG_UN_CLAMP, infer_clamp, attrs_clamp, 0, vjp_clamp, 1, 0, o->a, o-
 UNARY(pow, FG_UN_POW, infer_same, attrs_pow, 0, vjp_pow, 1, 0, o->a, 0)
 
 static fg_status forward_softplus(fg_call *c) { return run(c, FG_UN_SOFTPLUS, 0, 0); }
-const fg_op fg_op_softplus = { .name = "softplus", .n_min = 1, .n_max = 1, .infer = infer_same, .forward = forward_softplus,
-                               .vjp = vjp_softplus, .vjp_fast = fast_softplus, .save_in = { 1 } };
+const fg_op fg_op_softplus = { .name = "softplus",
+                               .n_min = 1,
+                               .n_max = 1,
+                               .infer = infer_same,
+                               .forward = forward_softplus,
+                               .vjp = vjp_softplus,
+                               .vjp_fast = fast_softplus,
+                               .save_in = { 1 } };
 static fg_status forward_sign(fg_call *c) { return run(c, FG_UN_SIGN, 0, 0); }
 const fg_op fg_op_sign = { .name = "sign", .n_min = 1, .n_max = 1, .infer = infer_same, .forward = forward_sign };
 
@@ -160,7 +173,8 @@ static fg_unary act_slot(fg_act act) {
 static fg_status infer_act_grad(fg_call *c) {
     c->out_shape = c->in[0]->shape;
     if (fg_shape_equal(&c->in[0]->shape, &c->in[1]->shape)) return FG_OK;
-    return fg_op_error(c, FG_EINVAL, "the gradient has shape %s, the output %s", fg_str(&c->in[0]->shape), fg_str(&c->in[1]->shape));
+    return fg_op_error(c, FG_EINVAL, "the gradient has shape %s, the output %s", fg_str(&c->in[0]->shape),
+                       fg_str(&c->in[1]->shape));
 }
 static fg_status forward_act_grad(fg_call *c) {
     const act_grad_opts *o = c->opts;
@@ -180,8 +194,14 @@ static void vjp_act_grad(fg_vjp *v) {
     if (o->act == FG_ACT_SOFTPLUS) second = fg_exp(s, fg_neg(s, y));
     v->dx[1] = fg_mul(s, g, second);
 }
-const fg_op fg_op_act_grad = { .name = "act_grad", .n_min = 2, .n_max = 2, .opts_size = sizeof(act_grad_opts),
-                               .attrs = attrs_act_grad, .infer = infer_act_grad, .forward = forward_act_grad, .vjp = vjp_act_grad,
+const fg_op fg_op_act_grad = { .name = "act_grad",
+                               .n_min = 2,
+                               .n_max = 2,
+                               .opts_size = sizeof(act_grad_opts),
+                               .attrs = attrs_act_grad,
+                               .infer = infer_act_grad,
+                               .forward = forward_act_grad,
+                               .vjp = vjp_act_grad,
                                .save_in = { 2, 3 } };
 fg_tensor *fg_act_grad(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope) {
     if (act == FG_ACT_NONE) return dy;
@@ -216,8 +236,15 @@ static fg_status forward_cast(fg_call *c) {
     return FG_OK;
 }
 static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* gradients travel in f32 */
-const fg_op fg_op_cast = { .name = "cast", .n_min = 1, .n_max = 1, .flags = FG_OPF_ANY, .opts_size = sizeof(cast_opts),
-                           .attrs = attrs_cast, .infer = infer_cast, .forward = forward_cast, .vjp = vjp_cast };
+const fg_op fg_op_cast = { .name = "cast",
+                           .n_min = 1,
+                           .n_max = 1,
+                           .flags = FG_OPF_ANY,
+                           .opts_size = sizeof(cast_opts),
+                           .attrs = attrs_cast,
+                           .infer = infer_cast,
+                           .forward = forward_cast,
+                           .vjp = vjp_cast };
 fg_tensor *fg_cast(fg_scope *s, fg_tensor *x, fg_dtype dt) {
     if (x && x->dtype == dt) return x;
     if (x && x->requires_grad && (dt == FG_U8 || dt == FG_I32)) x = fg_detach(s, x); /* integers have no gradient */
