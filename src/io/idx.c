@@ -3,7 +3,8 @@
  * A file is 0, 0, a type byte, the number of axes, one 4-byte big-endian size per axis, and the elements, big-endian.
  * A plain file's length must be exactly what the header declares. Of a compressed one the true length is known only at
  * the end (the trailer's length field proves nothing); deflate makes at most 1032 bytes of one, so a declaration beyond
- * that is refused at once, and otherwise the buffer doubles as bytes really come out, so a lying header costs little.
+ * that is refused at once, and otherwise the buffer doubles as bytes really come out, so a lying header costs at most eight times
+ * what the file really holds.
  *
  * zlib gets its memory from the context (with the block's size kept in front of it, which fg_free wants back). */
 #include "input.h"
@@ -197,10 +198,6 @@ static uint64_t get_be(const uint8_t *p, int n) {
 static void convert(const element *el, const uint8_t *src, void *dst, size_t n) {
     fg_real *r = dst;
     int32_t *w = dst;
-    if (el->code == 0x08) {
-        if (n) memcpy(dst, src, n);
-        return;
-    }
     for (size_t i = 0; i < n; i++, src += el->size) {
         uint64_t u = get_be(src, el->size);
         uint32_t u32 = (uint32_t)u;
@@ -219,31 +216,59 @@ static void convert(const element *el, const uint8_t *src, void *dst, size_t n) 
     }
 }
 
-/* All elements of a compressed file into a buffer that grows with what comes out; *cap is its size. */
-static fg_status inflate_all(stream *st, const header *h, uint8_t **data, size_t *cap) {
-    size_t have = 0;
-    *cap = h->bytes < (1u << 20) ? h->bytes : 1u << 20;
+/* Bytes have..upto of the elements; fewer are an error. */
+static fg_status inflate_to(stream *st, const header *h, uint8_t *data, size_t *have, size_t upto) {
+    size_t got;
+    fg_status err = stream_read(st, data + *have, upto - *have, &got);
+    *have += got;
+    if (!err && *have < upto)
+        err = fg_error(st->ctx, FG_EFORMAT, "%s: IDX header declares %s = %zu bytes, the file holds %zu", st->in->path, h->text,
+                       h->bytes, *have);
+    return err;
+}
+
+/* A compressed file: a buffer that doubles with what comes out, until an eighth of what the header declares is there;
+ * then the whole is reserved: the tensor's own memory where its elements are bytes. */
+static fg_status inflate_all(stream *st, const header *h, uint8_t **data, size_t *cap, fg_tensor **t) {
+    size_t have = 0, first = (size_t)1 << 20;
+    *cap = h->bytes < first ? h->bytes : first;
     *data = fg_alloc(st->ctx, *cap);
     if (!*data) return FG_ENOMEM;
-    for (;;) {
-        size_t got;
-        fg_status err = stream_read(st, *data + have, *cap - have, &got);
-        if (err) return err;
-        have += got;
-        if (have == h->bytes) return FG_OK;
-        if (have < *cap)
-            return fg_error(st->ctx, FG_EFORMAT, "%s: IDX header declares %s = %zu bytes, the file holds %zu", st->in->path,
-                            h->text, h->bytes, have);
-        size_t next = *cap < h->bytes / 2 ? *cap * 2 : h->bytes;
-        uint8_t *p = fg_realloc(st->ctx, *data, *cap, next);
+    fg_status err = inflate_to(st, h, *data, &have, *cap);
+    while (!err && have < h->bytes / 8) {
+        uint8_t *p = fg_realloc(st->ctx, *data, *cap, *cap * 2);
         if (!p) return FG_ENOMEM;
         *data = p;
-        *cap = next;
+        *cap *= 2;
+        err = inflate_to(st, h, *data, &have, *cap);
     }
+    if (err) return err;
+    if (h->el->dtype == FG_U8) {
+        *t = fg_tensor_new(st->ctx, FG_U8, &h->shape);
+        if (!*t) return fg_last_status(st->ctx);
+        if (have) memcpy(fg_data(*t), *data, have);
+        err = inflate_to(st, h, fg_data(*t), &have, h->bytes);
+        return err ? err : stream_end(st, h);
+    }
+    if (*cap < h->bytes) {
+        uint8_t *p = fg_realloc(st->ctx, *data, *cap, h->bytes);
+        if (!p) return FG_ENOMEM;
+        *data = p;
+        *cap = h->bytes;
+    }
+    err = inflate_to(st, h, *data, &have, h->bytes);
+    if (!err) err = stream_end(st, h);
+    if (err) return err;
+    *t = fg_tensor_new(st->ctx, h->el->dtype, &h->shape);
+    if (!*t) return fg_last_status(st->ctx);
+    convert(h->el, *data, fg_data(*t), (size_t)(*t)->numel);
+    return FG_OK;
 }
 
 /* A plain file: in chunks into the tensor, whose size the file's own has confirmed. */
-static fg_status read_plain(stream *st, const header *h, fg_tensor *t) {
+static fg_status read_plain(stream *st, const header *h, fg_tensor **out) {
+    fg_tensor *t = *out = fg_tensor_new(st->ctx, h->el->dtype, &h->shape);
+    if (!t) return fg_last_status(st->ctx);
     if (h->el->dtype == FG_U8) return fg_input_exact(st->ctx, st->in, fg_data(t), h->bytes, "its elements");
     uint8_t *chunk = fg_alloc(st->ctx, IN_CHUNK);
     if (!chunk) return FG_ENOMEM;
@@ -261,17 +286,13 @@ static fg_status read_plain(stream *st, const header *h, fg_tensor *t) {
 }
 
 static fg_status read_elements(stream *st, const header *h, fg_tensor **out) {
+    if (!st->gz) {
+        fg_status err = read_plain(st, h, out);
+        return err ? err : stream_end(st, h);
+    }
     uint8_t *data = NULL;
     size_t cap = 0;
-    fg_status err = st->gz ? inflate_all(st, h, &data, &cap) : FG_OK;
-    if (!err && st->gz) err = stream_end(st, h);
-    if (!err) {
-        *out = fg_tensor_new(st->ctx, h->el->dtype, &h->shape);
-        if (!*out) err = fg_last_status(st->ctx);
-    }
-    if (!err && st->gz) convert(h->el, data, fg_data(*out), (size_t)(*out)->numel);
-    if (!err && !st->gz) err = read_plain(st, h, *out);
-    if (!err && !st->gz) err = stream_end(st, h);
+    fg_status err = inflate_all(st, h, &data, &cap, out);
     if (data) fg_free(st->ctx, data, cap);
     return err;
 }
