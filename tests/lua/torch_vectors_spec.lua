@@ -26,6 +26,13 @@ end
 
 local BOUND = 1e-5
 
+setup(function()
+  -- direct sums: fast convolutions have a bound of their own
+  fg.set_precision "f32"
+  fg.set_fast_conv(false)
+end)
+teardown(function() fg.set_fast_conv(true) end)
+
 --- Fails unless both have the same shape and max|a-b| / max|b| < bound. b must not be zero everywhere: that would prove little.
 local function close(a, b, what, bound)
   assert.is_truthy(a, what .. " is absent")
