@@ -123,15 +123,10 @@ describe("PyTorch: GAN loss", function()
 end)
 
 -- ------------------------------------------------------------------ layers
-local function option_count(t)
-  for _ in next, t do return 1 end
-  return 0
-end
-
 local function build(spec)
   local args = {}
   for i, v in ipairs(spec.args) do args[i] = v end
-  if option_count(spec.opts) > 0 then args[#args + 1] = spec.opts end
+  if next(spec.opts) then args[#args + 1] = spec.opts end
   return nn[spec.class](table.unpack(args))
 end
 
