@@ -59,8 +59,8 @@ MACHINE    := $(shell $(CC) -dumpmachine 2>/dev/null)
 CORE_SRC   := $(filter-out $(if $(filter x86_64%,$(MACHINE)),,$(X86_FILES)) \
               $(if $(filter aarch64%,$(MACHINE)),,$(NEON_FILES)),$(wildcard $(ROOMS:%=src/%/*.c)))
 DOUBLE_SRC := $(filter-out $(X86_FILES) $(NEON_FILES),$(CORE_SRC))
-# src/binding/embedded*.c serves hosts that link Forger in; it is no part of the loadable module.
-EMBED_SRC  := $(wildcard src/binding/embedded*.c)
+# src/binding/embed*.c serves hosts that link Forger in; it is no part of the loadable module.
+EMBED_SRC  := $(wildcard src/binding/embed*.c)
 BIND_SRC   := $(filter-out $(EMBED_SRC),$(wildcard src/binding/*.c))
 LUA_SRC    := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 
@@ -138,7 +138,7 @@ $(BUILD)/forger_lua_files.c: tests/support/embed-lua.sh $(LUA_SRC)
 $(BUILD)/obj/forger_lua_files.o: $(BUILD)/forger_lua_files.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@$(say) CC $@
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -Isrc/binding -MMD -MP -c -o $@ $<
 
 $(LIB_A): $(CORE_OBJ)
 $(LIB_DBL): $(DOUBLE_OBJ)

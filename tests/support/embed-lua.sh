@@ -1,12 +1,10 @@
 #!/bin/sh
 # Prints a C file that holds the given Lua files as byte arrays, for hosts that link libforger_lua.a.
 # lua/forger/init.lua is module "forger", lua/forger/nn/init.lua "forger.nn", lua/forger/optim.lua "forger.optim".
-# The table fg_lua_files[] ends with a NULL module; src/binding/embedded*.c reads it. Only od and sed are needed.
+# The table fg_lua_files[] ends with a NULL module; src/binding/embed*.c reads it. Only od and sed are needed.
 set -eu
 echo '/* Generated from lua/forger by tests/support/embed-lua.sh. */'
-echo '#include <stddef.h>'
-echo 'struct fg_lua_file { const char *module, *path; const unsigned char *text; size_t size; };'
-echo 'extern const struct fg_lua_file fg_lua_files[];'
+echo '#include "embed.h"'
 n=0
 rows=
 for file in "$@"; do
