@@ -108,7 +108,7 @@ end)
 
 describe("PyTorch: GAN loss", function()
   each("gan_loss", function(case, get)
-    local loss = assert(gan.losses[case.loss], "gan.losses has no " .. case.loss)
+    local loss = assert(gan.losses[case.loss], "gan.losses has no " .. case.loss)()
     local real, fake = leaf(get "real"), leaf(get "fake")
     local d = loss.d(real, fake)
     close(d, get "d", "d")

@@ -258,7 +258,7 @@ def make_losses():
     sp = lambda t: F.softplus(t, threshold=1e9)
     gan = {
         "saturating": (lambda r, f: sp(-r).mean() + sp(f).mean(), lambda f, r: -sp(f).mean(), "d: mean softplus(-r) + mean softplus(f); g: -mean softplus(f)"),
-        "nonsaturating": (lambda r, f: sp(-r).mean() + sp(f).mean(), lambda f, r: sp(-f).mean(), "d: mean softplus(-r) + mean softplus(f); g: mean softplus(-f)"),
+        "non_saturating": (lambda r, f: sp(-r).mean() + sp(f).mean(), lambda f, r: sp(-f).mean(), "d: mean softplus(-r) + mean softplus(f); g: mean softplus(-f)"),
         "least_squares": (lambda r, f: ((r - 1) ** 2).mean() + (f ** 2).mean(), lambda f, r: ((f - 1) ** 2).mean(), "d: mean (r-1)^2 + mean f^2; g: mean (f-1)^2"),
         "hinge": (lambda r, f: torch.relu(1 - r).mean() + torch.relu(1 + f).mean(), lambda f, r: -f.mean(), "d: mean relu(1-r) + mean relu(1+f); g: -mean f"),
         "wasserstein": (lambda r, f: f.mean() - r.mean(), lambda f, r: -f.mean(), "d: mean f - mean r; g: -mean f"),
