@@ -370,6 +370,43 @@ START_TEST(tensors_outlive_their_context_harmlessly) {
 }
 END_TEST
 
+START_TEST(graphs_go_with_their_context) {
+    fg_context *c = fg_context_new();
+    fg_scope *in = fg_scope_open(c);
+    fg_tensor *w = fg_keep(fg_full(in, FG_F32, FG_SHAPE(300), 1));
+    ck_assert_int_eq(fg_tensor_set_requires_grad(w, true), FG_OK);
+    fg_tensor *y = fg_keep(fg_square(in, fg_mul(in, w, w))), *loss = fg_keep(fg_mean(in, y, NULL, false));
+    ck_assert_int_eq(fg_backward_with(in, loss, NULL, true), FG_OK);
+    ck_assert_int_eq(fg_scope_close(in), FG_OK);
+    ck_assert_ptr_nonnull(fg_tensor_grad(w));
+    fg_context_free(c); /* nodes hold tensors and tensors hold nodes: ASan sees a leak or a late use */
+    ck_assert_str_eq(fg_tensor_op_name(loss), "");
+    ck_assert_ptr_null(fg_tensor_grad(w));
+    fg_release(y);
+    fg_release(w);
+    fg_release(loss);
+}
+END_TEST
+
+START_TEST(results_of_ops_are_not_written_in_place) {
+    fg_tensor *w = fg_full(s, FG_F32, FG_SHAPE(3), 1);
+    ck_assert_int_eq(fg_tensor_set_requires_grad(w, true), FG_OK);
+    fg_tensor *y = fg_square(s, w);
+    ck_assert_ptr_nonnull(y);
+    bool was = fg_set_grad_enabled(ctx, false); /* not even under no_grad */
+    ck_assert_int_eq(fg_tensor_fill(y, 1), FG_ESTATE);
+    fg_set_grad_enabled(ctx, was);
+    ck_assert_str_eq(fg_last_error(ctx),
+                     "fill: cannot write in place into the result of square: it has a graph; detach and copy it first");
+    ck_assert_int_eq(fg_tensor_set_requires_grad(y, false), FG_ESTATE);
+    ck_assert_int_eq(fg_tensor_set_requires_grad(y, true), FG_OK);
+    ck_assert(!fg_tensor_is_leaf(y));
+    fg_tensor *g = fg_tensor_set_grad(w, y) == FG_OK ? fg_tensor_grad(w) : NULL; /* a gradient is always detached */
+    ck_assert(g && g != y && fg_tensor_is_leaf(g) && !fg_tensor_requires_grad(g));
+    ck_assert_int_eq(fg_tensor_set_grad(w, NULL), FG_OK);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- printing */
 static const char *text_of(fg_tensor *t) {
     static char buf[20000];
@@ -445,6 +482,8 @@ int main(void) {
     tcase_add_test(tc, another_thread_gets_busy);
     tcase_add_test(tc, every_allocation_may_fail);
     tcase_add_test(tc, tensors_outlive_their_context_harmlessly);
+    tcase_add_test(tc, graphs_go_with_their_context);
+    tcase_add_test(tc, results_of_ops_are_not_written_in_place);
     tcase_add_test(tc, print_goldens);
     tcase_add_test(tc, print_wraps_and_summarises);
     Suite *suite = suite_create("tensor");
