@@ -1,0 +1,224 @@
+/* kernels.h: the dispatch table. Plain loops over fg_real*, filled with the scalar reference first (scalar_*.c), then
+ * overridden slot by slot for what CPU and OS support (*_avx2.c, *_avx512.c, ...). The scalar kernel is the specification.
+ *
+ * Kernels cannot fail: no allocation, no context, scratch passed in. They are serial over the range they are given; callers
+ * (ops) cut ranges that depend on the problem only and hand them to the thread team. A kernel's result for an element
+ * must not depend on where a range begins (no peeling by address; elementwise kernels may treat tails by masks).
+ * Pointers may be misaligned to anything but the element. No y may overlap an input unless it is the same pointer. */
+#ifndef FG_KERNELS_H
+#define FG_KERNELS_H
+
+#include "base.h"
+
+/* unary y = f(x; a, b) */
+typedef enum fg_unary {
+    FG_UN_AFFINE = 0, /* a*x + b */
+    FG_UN_EXP,
+    FG_UN_LOG,
+    FG_UN_SQRT,
+    FG_UN_SQUARE,
+    FG_UN_ABS,
+    FG_UN_SIGN,
+    FG_UN_SIN,
+    FG_UN_COS,
+    FG_UN_TANH,
+    FG_UN_SIGMOID,
+    FG_UN_SOFTPLUS,
+    FG_UN_RELU,
+    FG_UN_LEAKY_RELU, /* slope a */
+    FG_UN_CLAMP,      /* to [a, b]; NaN stays NaN */
+    FG_UN_POW,        /* x^a */
+    FG_UN_COUNT
+} fg_unary;
+
+/* unary gradient dx = dy * f'. The operand v is the output y for EXP SQRT TANH SIGMOID SOFTPLUS RELU LEAKY_RELU, and the
+ * input x for LOG SQUARE ABS SIN COS CLAMP POW; AFFINE ignores it. SIGN gives 0. */
+typedef enum fg_binary {
+    FG_BIN_ADD = 0,
+    FG_BIN_SUB,
+    FG_BIN_MUL,
+    FG_BIN_DIV,
+    FG_BIN_MAX, /* NaN if either is */
+    FG_BIN_MIN,
+    FG_BIN_EQ, /* comparisons write 1 or 0 as fg_real */
+    FG_BIN_NE,
+    FG_BIN_LT,
+    FG_BIN_LE,
+    FG_BIN_GT,
+    FG_BIN_GE,
+    FG_BIN_COUNT
+} fg_binary;
+
+typedef enum fg_reduction { FG_RED_SUM = 0, FG_RED_MAX, FG_RED_MIN, FG_RED_COUNT } fg_reduction;
+
+/* ---------------------------------------------------------------- GEMM: C[M][N] = act(op(A) op(B) + bias) (+ C) */
+typedef struct fg_gemm_args {
+    int64_t m, n, k;
+    bool ta, tb; /* A is [M][K] with row stride lda, or [K][M] when ta; B [K][N], or [N][K] when tb */
+    const fg_real *a, *b;
+    int64_t lda, ldb, ldc; /* row strides in elements */
+    fg_real *c;
+    bool accumulate;     /* add to C instead of overwriting (no bias, no act then) */
+    const fg_real *bias; /* [N] or NULL */
+    fg_act act;
+    fg_real slope;
+} fg_gemm_args;
+typedef struct fg_gemm_plan {
+    int chunks;        /* independent pieces for the thread team, by problem size only */
+    size_t scratch;    /* bytes per worker */
+    size_t shared;     /* bytes shared by all chunks: packed B or partial sums; 0 when unused */
+    int pack_chunks;   /* pieces of gemm_pack, 0 when there is nothing to pack */
+    int finish_chunks; /* pieces of gemm_finish (tree reduction when K is split), 0 when unused */
+    int64_t priv[12];
+} fg_gemm_plan;
+
+/* ---------------------------------------------------------------- convolution, one geometry for all three directions
+ * The strided convolution x[N][H][W][CI], w[KH][KW][CI][CO] -> y[N][OH][OW][CO];
+ * y[n][oh][ow] = sum x[n][oh*sh - pt + a][ow*sw - pl + b] w[a][b], zero outside the image (bottom/right padding is implied
+ * by OH, OW). FWD: y from x, w. DX: dx[N][H][W][CI] from dy, w (a transposed convolution runs this). DW: dw from x, dy. */
+typedef struct fg_conv_geom {
+    int64_t n, h, w, ci, oh, ow, co;
+    int kh, kw, sh, sw, pt, pl;
+} fg_conv_geom;
+typedef enum fg_conv_dir { FG_CONV_FWD = 0, FG_CONV_DX, FG_CONV_DW } fg_conv_dir;
+typedef struct fg_conv_args {
+    const fg_real *x, *w, *dy; /* the two inputs of the direction; w may be NULL in run when packed is given */
+    fg_real *out;              /* y, dx or dw */
+    const void *packed;        /* from conv_pack, or NULL when plan.packed == 0 */
+    void *scratch;             /* plan.scratch bytes per worker, contiguous: worker i uses scratch + i*plan.scratch */
+    void *partials;            /* plan.partials bytes */
+    const fg_real *bias;       /* FWD: [CO]; DX: [CI]; or NULL */
+    fg_act act;                /* applied after bias (FWD, DX) */
+    fg_real slope;
+} fg_conv_args;
+struct fg_kernels;
+typedef struct fg_conv_plan {
+    fg_conv_geom g;
+    fg_conv_dir dir;
+    int algo;          /* which run routine; private to the ISA file */
+    size_t packed;     /* bytes of packed weights (FWD, DX), 0 when w is used as it is */
+    size_t scratch;    /* bytes per worker, a multiple of 64 */
+    size_t partials;   /* bytes in all, at most 32 MB */
+    int pack_chunks;   /* pieces of conv_pack */
+    int chunks;        /* pieces of conv_run, by geometry only */
+    int finish_chunks; /* pieces of conv_finish: fixed-tree sum of the partials of DW; 0 when unused */
+    int64_t priv[24];
+} fg_conv_plan;
+
+/* ---------------------------------------------------------------- optimizer updates, one pass, in place */
+typedef struct fg_adam_args {
+    double lr, beta1, beta2, eps, weight_decay;
+    bool decoupled;      /* AdamW: p -= lr*wd*p; else g += wd*p */
+    double bias1, bias2; /* 1 - beta^t */
+} fg_adam_args;
+typedef struct fg_rmsprop_args {
+    double lr, alpha, eps, momentum, weight_decay;
+    bool eps_inside; /* sqrt(v + eps), Keras 3; else sqrt(v) + eps */
+} fg_rmsprop_args;
+typedef struct fg_sgd_args {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov, first; /* first: buf = g without dampening */
+} fg_sgd_args;
+
+typedef struct fg_kernels {
+    const char *isa;
+
+    /* elementwise */
+    void (*unary[FG_UN_COUNT])(const fg_real *x, fg_real *y, size_t n, fg_real a, fg_real b);
+    void (*unary_grad[FG_UN_COUNT])(const fg_real *dy, const fg_real *v, fg_real *dx, size_t n, fg_real a, fg_real b);
+    /* sa, sb: element strides 1 or 0 (a scalar) */
+    void (*binary[FG_BIN_COUNT])(const fg_real *a, int sa, const fg_real *b, int sb, fg_real *y, size_t n);
+    /* y[i] = c[i] ? a[i] : b[i]; strides 0 or 1 */
+    void (*select)(const uint8_t *c, int sc, const fg_real *a, int sa, const fg_real *b, int sb, fg_real *y, size_t n);
+    void (*axpy)(fg_real alpha, const fg_real *x, fg_real *y, size_t n); /* y += alpha x (mul then add, not fused) */
+    void (*copy_strided)(const fg_real *x, int64_t sx, fg_real *y, size_t n);
+    void (*transpose2d)(const fg_real *x, int64_t ldx, fg_real *y, int64_t ldy, int64_t rows,
+                        int64_t cols); /* y[c][r] = x[r][c] */
+
+    /* bias and activation in place: y[rows][cols] = act(y + bias[cols]) */
+    void (*bias_act)(fg_real *y, const fg_real *bias, int64_t rows, int64_t cols, fg_act act, fg_real slope);
+
+    /* reductions over a range; fixed order inside: 16 lanes of partial sums, then a fixed tree, the same on every ISA */
+    fg_real (*reduce)(fg_reduction r, const fg_real *x, size_t n);
+    void (*reduce_rows)(fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y); /* x[rows][n] -> y[rows] */
+    void (*reduce_cols)(fg_reduction r, const fg_real *x, int64_t rows, int64_t n,
+                        fg_real *y);                                /* x[rows][n] -> y[n], in row order */
+    int64_t (*argmax)(const fg_real *x, int64_t stride, int64_t n); /* first of equals; a NaN wins */
+    double (*sumsq)(const fg_real *x, size_t n);                    /* in double */
+    bool (*all_finite)(const fg_real *x, size_t n);
+    void (*log_softmax)(const fg_real *x, fg_real *y, int64_t rows, int64_t n);
+    void (*log_softmax_grad)(const fg_real *dy, const fg_real *y, fg_real *dx, int64_t rows, int64_t n);
+
+    /* batch norm over rows of x[rows][c]; drivers in ops cut row chunks of fixed size and merge (Chan et al. 1979) */
+    void (*bn_moments)(const fg_real *x, int64_t rows, int64_t c, fg_real *mean, fg_real *m2); /* of this range, two passes */
+    void (*bn_apply)(const fg_real *x, int64_t rows, int64_t c, const fg_real *scale, const fg_real *shift, fg_act act,
+                     fg_real slope, fg_real *y); /* act(x*scale + shift) */
+    /* g = dy * act'(y); sum_g[c] = sum g, sum_gx[c] = sum g*(x - mean); y may be NULL when act is none */
+    void (*bn_grad_sums)(const fg_real *dy, const fg_real *y, const fg_real *x, int64_t rows, int64_t c, const fg_real *mean,
+                         fg_act act, fg_real slope, fg_real *sum_g, fg_real *sum_gx);
+    /* dx = g*a[c] + (x - mean[c])*b[c] + k[c] */
+    void (*bn_grad_apply)(const fg_real *dy, const fg_real *y, const fg_real *x, int64_t rows, int64_t c, const fg_real *mean,
+                          const fg_real *a, const fg_real *b, const fg_real *k, fg_act act, fg_real slope, fg_real *dx);
+
+    /* dropout: element first+i is kept when its philox u32 >= threshold, scaled; the counter is the element index */
+    void (*dropout)(const fg_real *x, fg_real *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
+                    fg_real scale);
+
+    /* pooling on NHWC: x[h][w][c] of one image -> y[oh][ow][c] */
+    void (*avg_pool)(const fg_real *x, fg_real *y, const fg_conv_geom *g, int64_t first_image, int64_t images);
+    void (*avg_pool_adjoint)(const fg_real *dy, fg_real *dx, const fg_conv_geom *g, int64_t first_image, int64_t images);
+    void (*max_pool)(const fg_real *x, fg_real *y, int32_t *where, const fg_conv_geom *g, int64_t first_image, int64_t images);
+    void (*upsample)(const fg_real *x, fg_real *y, int64_t images, int64_t h, int64_t w, int64_t c, int fh, int fw);
+
+    /* products */
+    void (*gemm_plan)(const fg_gemm_args *a, fg_gemm_plan *p);
+    void (*gemm_pack)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk);
+    void (*gemm_run)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, void *scratch,
+                     int chunk); /* scratch: this worker's */
+    void (*gemm_finish)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk);
+    void (*conv_plan)(const fg_conv_geom *g, fg_conv_dir dir, bool fast, fg_conv_plan *p);
+    void (*conv_pack)(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk);
+    void (*conv_run)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker);
+    void (*conv_finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk);
+
+    /* optimizers */
+    void (*adam)(fg_real *p, const fg_real *g, fg_real *m, fg_real *v, size_t n, const fg_adam_args *a);
+    void (*rmsprop)(fg_real *p, const fg_real *g, fg_real *v, fg_real *buf, size_t n,
+                    const fg_rmsprop_args *a);                                               /* buf NULL without momentum */
+    void (*sgd)(fg_real *p, const fg_real *g, fg_real *buf, size_t n, const fg_sgd_args *a); /* buf NULL without momentum */
+    void (*ema)(fg_real *e, const fg_real *p, size_t n, fg_real decay);                      /* e = decay*e + (1-decay)*p */
+} fg_kernels;
+
+/* Table for an ISA level: scalar everywhere, overridden by what the level offers; NULL when this machine lacks it. All
+ * levels stay usable side by side in one process (tests run each against the scalar one). */
+const fg_kernels *fg_kernels_for(fg_isa_level isa);
+
+/* Each file family registers its slots with one of these, called in this order by dispatch.c (present ones only): */
+void fg_kernels_scalar(fg_kernels *k);      /* elementwise, reductions, norm, pool, optimizers: scalar_basic*.c */
+void fg_kernels_scalar_gemm(fg_kernels *k); /* scalar_gemm.c */
+void fg_kernels_scalar_conv(fg_kernels *k); /* scalar_conv.c */
+#if defined(__x86_64__) && !defined(FG_DOUBLE)
+#define FG_HAVE_X86 1
+void fg_kernels_avx2(fg_kernels *k);         /* elementwise family */
+void fg_kernels_avx2_product(fg_kernels *k); /* gemm and conv */
+void fg_kernels_avx512(fg_kernels *k);
+void fg_kernels_avx512_product(fg_kernels *k);
+#endif
+
+/* MXCSR: denormals flushed inside a context, the host's mode restored outside; installed as fg_thread_hooks. */
+extern const fg_room fg_room_kernels; /* open: picks the table for ctx->isa, installs the hooks */
+
+/* One-line activation for scalar code. */
+fg_real fg_act_scalar(fg_real x, fg_act act, fg_real slope);
+/* act'(x) from the output y */
+fg_real fg_act_grad_scalar(fg_real y, fg_act act, fg_real slope);
+
+/* Threaded drivers over the slots (driver.c), the same for every ISA: workspace is the caller's, sized by the plan. */
+size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p);
+void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace);
+size_t fg_conv_workspace(const fg_context *ctx,
+                         const fg_conv_plan *p); /* scratch of all workers and partials, packed not included */
+void fg_conv_pack_drive(fg_context *ctx, const fg_conv_plan *p, const fg_real *w, void *packed);
+void fg_conv_drive(fg_context *ctx, const fg_conv_plan *p, fg_conv_args *a, void *workspace);
+
+#endif
