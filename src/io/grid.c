@@ -67,11 +67,7 @@ static fg_tensor *grid(fg_scope *s, const fg_tensor *t, int cols, int pad, int b
     if (cols < 0 || pad < 0 || pad > 4096 || background < 0 || background > 255)
         return fg_scope_error(s, FG_EINVAL, "image_grid: cols %d, pad %d (0 to 4096), background %d (0 to 255) out of range",
                               cols, pad, background);
-    int64_t n_cols = cols;
-    if (cols == 0) {
-        n_cols = (int64_t)ceil(sqrt((double)d.n));
-        while (n_cols > 1 && (n_cols - 1) * (n_cols - 1) >= d.n) n_cols--;
-    }
+    int64_t n_cols = cols ? cols : (int64_t)ceil(sqrt((double)d.n));
     if (n_cols > d.n) n_cols = d.n;
     int64_t rows = (d.n + n_cols - 1) / n_cols;
     const int64_t most = 1 << 20; /* pixels a side */

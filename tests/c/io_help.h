@@ -8,9 +8,11 @@
 #include <check.h>
 #include <dirent.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,6 +82,15 @@ static inline size_t io_live(void) { return fg_memory_stats(ctx).live - io_base;
 
 #define ck_error(part) ck_assert_msg(strstr(fg_last_error(ctx), part) != NULL, "message: %s", fg_last_error(ctx))
 #define ck_ok(st)      ck_assert_msg((st) == FG_OK, "%s", fg_last_error(ctx))
+
+/* Writes beyond this many bytes of a file fail, as on a full disk; RLIM_INFINITY ends it. */
+static inline void io_limit_files(rlim_t bytes) {
+    struct rlimit l;
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &l), 0);
+    l.rlim_cur = bytes < l.rlim_max ? bytes : l.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &l), 0);
+    signal(SIGXFSZ, bytes == RLIM_INFINITY ? SIG_DFL : SIG_IGN);
+}
 
 /* Runs `call` with each allocation failing in turn until it succeeds; every failure is FG_ENOMEM and leaks nothing. */
 #define EACH_ALLOCATION_FAILS(call)                                                                                              \

@@ -125,6 +125,8 @@ START_TEST(refuses_with_place) {
         { "\"\\udc00\"", "low surrogate \\udc00 without a high one" },
         { "\"\xFF\"", "byte 0xff is not valid UTF-8" },
         { "\"\xC0\x80\"", "byte 0xc0 is not valid UTF-8" },
+        { "\"\xE0\x9F\xBF\"", "byte 0xe0 is not valid UTF-8" },
+        { "\"\xF0\x8F\xBF\xBF\"", "byte 0xf0 is not valid UTF-8" },
         { "\"\xED\xA0\x80\"", "byte 0xed is not valid UTF-8" },
         { "\"\xF4\x90\x80\x80\"", "byte 0xf4 is not valid UTF-8" },
         { "\"\xE2\x82", "byte 0xe2 is not valid UTF-8" },
