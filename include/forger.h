@@ -499,6 +499,14 @@ FG_API fg_tensor *fg_image_resize(fg_scope *s, const fg_tensor *image, int64_t h
 /* The middle h x w pixels of u8 [H,W,C], rounded as torchvision's CenterCrop. */
 FG_API fg_tensor *fg_image_center_crop(fg_scope *s, const fg_tensor *image, int64_t h, int64_t w);
 
+/* --- model files: weights and architecture, shared with Lua's G:save and nn.load */
+/* Writes layer l (any tree of built-in layers) to a safetensors file with its architecture in the metadata; meta adds
+ * strings of the caller's (keys other than "format" and "architecture"). */
+FG_API fg_status fg_model_save(const fg_layer *l, const char *path, const fg_meta *meta, int n_meta);
+/* Rebuilds the network of such a file. The caller owns the result; it trains (fg_layer_train) as new layers do. NULL with
+ * the error set: FG_EIO, FG_EFORMAT for damage, FG_EUNSUPPORTED where a class is not built in (one defined in Lua). */
+FG_API fg_layer *fg_model_load(fg_context *ctx, const char *path);
+
 #ifdef __cplusplus
 }
 #endif
