@@ -75,8 +75,8 @@ function words.nearest(name, candidates)
   if best and best_distance <= math.max(1, math.floor(#name / 3)) then
     return best
   end
-  for _, candidate in ipairs(candidates) do -- a beginning of a longer name is near too
-    if #name >= 3 and candidate:sub(1, #name) == name then
+  for _, candidate in ipairs(candidates) do -- the beginning of the other is near too
+    if #name >= 3 and candidate:sub(1, #name) == name or #candidate >= 3 and name:sub(1, #candidate) == candidate then
       return candidate
     end
   end

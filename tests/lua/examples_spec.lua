@@ -189,7 +189,7 @@ describe("examples", function()
   it("leave by 130 on Ctrl-C, with their files", function()
     local out = folder()
     local code = run("dcgan_mnist.lua --steps 100000 --batch 4 --data " .. digits .. " --out " .. out
-      .. " & pid=$!; while ! [ -s " .. out .. "/log.txt ]; do sleep 0.1; done; sleep 1; kill -INT $pid; wait $pid")
+      .. " 2>/dev/null & pid=$!; while ! [ -s " .. out .. "/log.txt ]; do sleep 0.1; done; sleep 1; kill -INT $pid; wait $pid")
     assert.equal(130, code)
     assert.is_true(exists(out .. "/losses.svg"))
     assert.is_true(exists(out .. "/generator.safetensors"))

@@ -20,8 +20,12 @@ end
 
 -- A module that notes the mode of each call and the rows it saw.
 local Spy = nn.Module:extend("TrainerSpy")
+nn.register("TrainerSpy", Spy)
 function Spy:init(log)
-  self.log = log
+  self.log = log or {}
+end
+function Spy:config()
+  return {}
 end
 function Spy:forward(x)
   self.log[#self.log + 1] = { training = self.training, rows = x:size(1) }

@@ -113,7 +113,7 @@ end
 function Loader:state_dict()
   local state = { position = self.position, epochs = self.epochs, size = self.size, batch = self.batch, active = self.active or false }
   if self.origin then
-    state.origin = { key = self.origin.key, offset = self.origin.offset }
+    state.origin = { key = string.format("%016x", self.origin.key), offset = self.origin.offset } -- JSON holds 53 bits
   end
   return state
 end
@@ -131,8 +131,8 @@ function Loader:load_state_dict(state)
   self.resumed = state.active and state.position < self.batches or nil
   if state.origin and self.resumed then
     local now = core.stream_get(STREAM)
-    core.stream_set(STREAM, state.origin)
-    self.origin = { key = state.origin.key, offset = state.origin.offset }
+    self.origin = { key = math.tointeger(tonumber(state.origin.key, 16)), offset = state.origin.offset }
+    core.stream_set(STREAM, self.origin)
     self.order = core.randperm(self.size, { stream = STREAM }):totable()
     core.stream_set(STREAM, now)
   end

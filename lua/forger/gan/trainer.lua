@@ -184,10 +184,17 @@ local function stop_nonfinite(self, who, network, value)
   error(where .. (self.out and "; the files in " .. self.out .. " are those of the last pictures" or ""), 0)
 end
 
--- Backward, checks, and the optimizer's step. Nothing has changed in the network when it raises.
-local function update(self, who, network, parameters, optimizer, objective, shown)
+-- Backward, checks, and the optimizer's step. Nothing has changed in the network when it raises. `only`: the images
+-- want gradients too, for a penalty, so that plain backward would compute what nobody needs.
+local function update(self, who, network, parameters, optimizer, objective, shown, only)
   optimizer:zero_grad()
-  objective:backward()
+  if only then
+    for i, gradient in ipairs(fg.grad(objective, parameters)) do
+      parameters[i].grad = gradient or nil
+    end
+  else
+    objective:backward()
+  end
   local norm = readouts.grad_norm(parameters)
   if not (norm < math.huge and shown == shown and math.abs(shown) < math.huge) then
     stop_nonfinite(self, who, network, shown)
@@ -257,7 +264,7 @@ local function update_d(self, record, last)
     penalty = penalty + p:item()
   end
   record.d_loss, record.penalty = d_loss:item(), penalty
-  record.d_grad = update(self, "D", D, self.d_trainable, self.d_opt, objective, record.d_loss + penalty)
+  record.d_grad = update(self, "D", D, self.d_trainable, self.d_opt, objective, record.d_loss + penalty, #due > 0)
   self.d_updates = self.d_updates + 1
 
   if last then

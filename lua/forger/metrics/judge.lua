@@ -109,7 +109,7 @@ end
 ---@return {sure: number, shares: number[]} sure 0..1; shares[k] of class k-1 among all pictures
 function judge.confidence(net, pictures, least)
   least = least or 0.9
-  local fetch = pictures.batch and from_set(pictures) or function(first, last)
+  local fetch = not fg.is_tensor(pictures) and from_set(pictures) or function(first, last)
     return pictures:slice(1, first, last)
   end
   local count, sure, shares = #pictures, 0, {}

@@ -102,7 +102,7 @@ function Progress:draw(now)
     text = text()
   end
   local head, bar, tail = self:line(self.current, text, now)
-  self.shown = true
+  self.shown, self.drawn = true, self.current
   if not self.terminal then
     self.out(head .. " " .. tail .. "\n")
     return
@@ -132,7 +132,7 @@ end
 --- Draws the last state and ends the line.
 function Progress:finish()
   local now = self.clock()
-  if self.current > 0 then
+  if self.current > 0 and (self.terminal or self.drawn ~= self.current) then
     self.rate = now > self.started and self.current / (now - self.started) or self.rate
     self:draw(now)
   end
