@@ -10,8 +10,6 @@
 
 #include <string.h>
 
-const char fg_none_tag = 0;
-
 typedef struct pass {
     fg_context *ctx;
     fg_scope *s; /* the caller's */

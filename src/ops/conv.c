@@ -9,7 +9,7 @@
  *
  * Only top and left padding enter the geometry: bottom and right are implied by the output size, which makes the members
  * exact adjoints whatever rounding the stride did. */
-#include "product.h"
+#include "gemm_call.h"
 #include "packed.h"
 
 typedef struct conv_opts {

@@ -1,7 +1,7 @@
 /* product.c: matrix products: matmul with transpose flags, and linear (bias and activation fused).
  *
  * Weight gradients are computed at f32 storage even under bf16 precision: leaf gradients stay f32. */
-#include "product.h"
+#include "gemm_call.h"
 
 fg_status fg_run_gemm(fg_context *ctx, const fg_gemm_args *a) {
     fg_gemm_plan p;

@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+const char fg_none_tag = 0; /* its address is FG_NONE */
+
 typedef struct tensor_cell {
     fg_tensor t;
     fg_storage st;

@@ -1,6 +1,6 @@
-/* product.h: shared by matmul, linear and the convolution family. */
-#ifndef FG_PRODUCT_H
-#define FG_PRODUCT_H
+/* gemm_call.h: shared by matmul, linear and the convolution family. */
+#ifndef FG_GEMM_CALL_H
+#define FG_GEMM_CALL_H
 
 #include "op.h"
 
