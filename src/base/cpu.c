@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "base.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,7 @@ static bool amx_permitted(void) {
 #endif
 }
 
-static fg_isa_level detect(void) {
+static fg_isa_level look(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return FG_ISA_SCALAR;
     const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
@@ -64,8 +65,17 @@ static fg_isa_level detect(void) {
     return amx && amx_permitted() ? FG_ISA_AMX : FG_ISA_AVX512BF16;
 }
 #else
-static fg_isa_level detect(void) { return FG_ISA_SCALAR; }
+static fg_isa_level look(void) { return FG_ISA_SCALAR; }
 #endif
+
+/* Asked once per process: under a hypervisor every CPUID leaves the guest, some 20 microseconds a time. */
+static fg_isa_level found;
+static void look_once(void) { found = look(); }
+static fg_isa_level detect(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, look_once);
+    return found;
+}
 
 bool fg_cpu_has(fg_isa_level isa) { return (unsigned)isa < FG_ISA_COUNT && isa <= detect(); }
 
