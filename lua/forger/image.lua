@@ -7,7 +7,8 @@ local function range_of(name, range)
     return 0.0, 1.0
   end
   local lo, hi = range[1], range[2]
-  if type(lo) ~= "number" or type(hi) ~= "number" or not (lo < hi) then
+  local ordered = type(lo) == "number" and type(hi) == "number" and lo < hi
+  if not ordered then
     core.raise(name .. ": 'range' is a pair { low, high } with low < high")
   end
   return lo, hi

@@ -193,7 +193,8 @@ end
 ---@param max_norm number above 0
 ---@return number norm, string? message
 function optim.clip_grad_norm(params, max_norm)
-  if type(max_norm) ~= "number" or not (max_norm > 0) then
+  local positive = type(max_norm) == "number" and max_norm > 0
+  if not positive then
     raise("clip_grad_norm: a norm above 0 expected, got " .. tostring(max_norm))
   end
   return core.clip_grad_norm(parameters("clip_grad_norm", params), max_norm)

@@ -1,7 +1,8 @@
 /* bind_grad.c: backward, grad and the grad mode from Lua.
  *
  * no_grad(f, ...) puts a guard with __close on the stack and calls f without a continuation: the mode comes back however f ends,
- * tracebacks stay whole, and a coroutine cannot yield out of it (Lua raises "attempt to yield across a C-call boundary"). */
+ * tracebacks stay whole, and a coroutine cannot yield out of it (Lua raises "attempt to yield across a C-call boundary"). Inside
+ * a coroutine, which closes nothing when an error ends it, f runs in protected mode instead. */
 #include "bind.h"
 
 #include <string.h>
@@ -77,6 +78,9 @@ static int grad(lua_State *L) {
     }
     if (!fg_enter(b->ctx)) return bind_raise(L, b, "another thread is inside this Lua state's context");
     fg_status st = fg_grad(b->scope, y, dy, xs, n, flags[0], flags[1] || flags[0], out);
+    for (int i = 1; i < n && st == FG_OK; i++) /* the engine answers for the first of equal xs */
+        for (int k = 0; k < i && out[i] == FG_NONE; k++)
+            if (xs[k] == xs[i]) out[i] = out[k];
     if (st == FG_OK)
         for (int i = 0; i < n; i++)
             if (out[i] && out[i] != FG_NONE) bind_fill(made[i], fg_keep(out[i]));
@@ -118,13 +122,23 @@ static int guard_close(lua_State *L) {
 static int with_grad(lua_State *L, bool on, const char *fname) {
     binding *b = bind_self(L);
     if (lua_isnoneornil(L, 1)) return bind_arg_error(L, b, fname, 1, "a function expected, got %s", bind_type_name(L, b, 1));
-    bool *was = lua_newuserdatauv(L, sizeof *was, 0);
+    bool was = fg_grad_enabled(b->ctx);
+    bool *guard = lua_newuserdatauv(L, sizeof *guard, 0);
     luaL_setmetatable(L, "forger.guard");
     lua_insert(L, 1);
-    *was = fg_grad_enabled(b->ctx);
-    lua_toclose(L, 1);
-    fg_set_grad_enabled(b->ctx, on);
-    lua_call(L, lua_gettop(L) - 2, LUA_MULTRET);
+    *guard = was;
+    if (lua_pushthread(L)) {
+        lua_pop(L, 1);
+        lua_toclose(L, 1);
+        fg_set_grad_enabled(b->ctx, on);
+        lua_call(L, lua_gettop(L) - 2, LUA_MULTRET);
+    } else { /* a coroutine that dies of an error closes nothing by itself */
+        lua_pop(L, 1);
+        fg_set_grad_enabled(b->ctx, on);
+        int rc = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+        if (!b->closed) fg_set_grad_enabled(b->ctx, was);
+        if (rc != LUA_OK) return lua_error(L);
+    }
     return lua_gettop(L) - 1;
 }
 

@@ -315,20 +315,28 @@ static int scope_open(lua_State *L) {
     s->outer = b->top;
     s->open = true;
     b->top = s;
-    lua_toclose(L, 1);
-    lua_call(L, nargs, LUA_MULTRET);
+    bool main = lua_pushthread(L);
+    lua_pop(L, 1);
+    if (main) {
+        lua_toclose(L, 1);
+        lua_call(L, nargs, LUA_MULTRET);
+    } else if (lua_pcall(L, nargs, LUA_MULTRET, 0) != LUA_OK) { /* a coroutine that dies of an error closes nothing by itself */
+        if (!b->closed) end_scope(L, b, s);
+        return lua_error(L);
+    }
     for (int i = 2; i <= lua_gettop(L); i++)
         if (bind_is_tensor(L, b, i)) move_out(L, b, lua_touserdata(L, i), s);
+    if (!main && !b->closed) end_scope(L, b, s);
     return lua_gettop(L) - 1;
 }
 
 /* ---------------------------------------------------------------- fields */
 static const char *const field_names[] = { "shape", "ndim", "dtype", "grad", "requires_grad", NULL };
 
-static int no_field(lua_State *L, binding *b, const char *verb) {
+/* The running closure's upvalue 2 is the methods table. */
+static int no_field(lua_State *L, binding *b) {
     const char *key = lua_tostring(L, 2);
     if (lua_type(L, 2) != LUA_TSTRING) return bind_raise(L, b, "a tensor cannot be indexed with %s", bind_type_name(L, b, 2));
-    (void)verb;
     /* the methods table holds every name a tensor answers to */
     const char *names[256];
     int n = 0;
@@ -376,7 +384,7 @@ static int tensor_index(lua_State *L) {
         if (type == LUA_TFUNCTION) return 1;
         if (type != LUA_TNUMBER) {
             bind_check_tensor(L, b, "tensor index", 1);
-            return no_field(L, b, "read");
+            return no_field(L, b);
         }
         lua_Integer field = lua_tointeger(L, -1);
         fg_tensor *t = bind_check_tensor(L, b, "tensor index", 1);
@@ -392,7 +400,7 @@ static int tensor_index(lua_State *L) {
     bind_enter(L);
     fg_tensor *t = bind_check_tensor(L, b, "tensor index", 1);
     lua_Integer i;
-    if (!bind_to_int(L, 2, &i)) return no_field(L, b, "read");
+    if (!bind_to_int(L, 2, &i)) return no_field(L, b);
     return select_row(L, b, t, i);
 }
 
@@ -421,7 +429,7 @@ static int tensor_newindex(lua_State *L) {
     }
     for (int f = 0; field_names[f]; f++)
         if (!strcmp(key, field_names[f])) return bind_raise(L, b, "tensor field '%s' is read only", key);
-    return no_field(L, b, "write");
+    return no_field(L, b);
 }
 
 static int tensor_len(lua_State *L) {
@@ -477,15 +485,22 @@ void bind_handles_open(lua_State *L, binding *b, int core) {
     lua_pushvalue(L, methods);
     lua_setfield(L, core, "methods");
 
-    static const luaL_Reg meta[] = {
-        { "__gc", tensor_gc },    { "__close", tensor_free },        { "__newindex", tensor_newindex }, { "__len", tensor_len },
-        { "__lt", tensor_order }, { "__tostring", tensor_tostring }, { "__le", tensor_order },          { NULL, NULL }
-    };
+    static const luaL_Reg meta[] = { { "__gc", tensor_gc },
+                                     { "__close", tensor_free },
+                                     { "__len", tensor_len },
+                                     { "__lt", tensor_order },
+                                     { "__tostring", tensor_tostring },
+                                     { "__le", tensor_order },
+                                     { NULL, NULL } };
     const void *mt = new_metatable(L, b, "forger.Tensor", meta);
     bind_push_self(L);
     lua_pushvalue(L, methods);
     lua_pushcclosure(L, tensor_index, 2);
     lua_setfield(L, -2, "__index");
+    bind_push_self(L);
+    lua_pushvalue(L, methods);
+    lua_pushcclosure(L, tensor_newindex, 2);
+    lua_setfield(L, -2, "__newindex");
     lua_pushvalue(L, -1);
     lua_setfield(L, core, "tensor_metatable");
     b->ref_tensor_mt = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -1,7 +1,7 @@
 /* bind_ops.c: every op of ops.def as a Lua function and a tensor method, from its declaration alone; and the operators.
  *
  * core.ops.<name>(tensors..., attributes...): attributes are positional in the order of the op's table, or named in one trailing
- * table. A number may stand for a tensor (a scalar of the dtype of the first tensor). The operators with a Lua number go
+ * table. A number may stand for a tensor (a scalar of the dtype of the last tensor). The operators with a Lua number go
  * through affine, so that they cost one op and never promote a dtype. */
 #include "bind.h"
 
@@ -54,10 +54,12 @@ static int call_op(lua_State *L) {
     fg_tensor *in[MAX_IN];
     op_args a = { .op = op, .in = in, .opts = &opts };
     int arg = 1;
+    bool seen = false;
     for (int i = 0; i < op->n_max && i < MAX_IN; i++) {
         fg_tensor *t = bind_to_tensor(L, b, arg);
         if (t) {
-            if (!a.like) a.like = t;
+            a.like = t;
+            seen = true;
         } else if (lua_type(L, arg) == LUA_TNUMBER && i < op->n_min) {
             a.numbers |= 1u << i;
             a.number[i] = lua_tonumber(L, arg);
@@ -74,7 +76,8 @@ static int call_op(lua_State *L) {
         arg++;
     }
     if (a.n < op->n_min) a.n = op->n_min;
-    if (!a.like) bind_check_tensor(L, b, op->name, 1);
+    if (!seen) bind_check_tensor(L, b, op->name, 1);
+    if (op == &fg_op_where && a.like == in[0]) a.like = NULL; /* the condition's u8 says nothing of the values */
     memset(&opts, 0, sizeof opts);
     if (op->attrs || lua_gettop(L) >= arg) bind_read_attrs(L, b, op->name, op->attrs, 32, &opts, arg);
     return bind_make(L, b, make_op, &a);
@@ -304,6 +307,26 @@ static int loss(lua_State *L, const char *fname, fg_tensor *(*fn)(fg_scope *, fg
 static int bce(lua_State *L) { return loss(L, "bce", fg_bce); }
 static int bce_logits(lua_State *L) { return loss(L, "bce_logits", fg_bce_logits); }
 
+typedef struct norm_args {
+    fg_tensor *in[5];
+    fg_batch_norm_opts o;
+} norm_args;
+
+static fg_tensor *make_norm(fg_scope *s, void *arg) {
+    norm_args *a = arg;
+    return fg_batch_norm(s, a->in[0], a->in[1], a->in[2], a->in[3], a->in[4], &a->o);
+}
+
+/* batch_norm(x, gamma, beta, running_mean, running_var, options): all but x may be nil; the op itself has one more input */
+static int batch_norm(lua_State *L) {
+    binding *b = bind_enter(L);
+    norm_args a = { .in = { bind_check_tensor(L, b, "batch_norm", 1) } };
+    for (int i = 1; i < 5; i++)
+        if (!lua_isnoneornil(L, i + 1)) a.in[i] = bind_check_tensor(L, b, "batch_norm", i + 1);
+    bind_read_attrs(L, b, "batch_norm", fg_op_batch_norm.attrs, 0, &a.o, 6);
+    return bind_make(L, b, make_norm, &a);
+}
+
 /* ---------------------------------------------------------------- opening */
 void bind_ops_open(lua_State *L, binding *b, int core) {
     static const luaL_Reg own[] = { { "concat", cat },
@@ -315,6 +338,7 @@ void bind_ops_open(lua_State *L, binding *b, int core) {
                                     { "cross_entropy", cross_entropy },
                                     { "bce", bce },
                                     { "bce_logits", bce_logits },
+                                    { "batch_norm", batch_norm },
                                     { NULL, NULL } };
     lua_newtable(L);
     int ops = lua_gettop(L);

@@ -45,7 +45,7 @@ function summary.rows(net, shape)
     modes[i] = m.training
   end
   net:eval()
-  local outer, ok, result = tracing.hook, nil, nil
+  local outer = tracing.hook
   tracing.hook = function(m, ...)
     local y = m:forward(...)
     if #module.children_of(m) == 0 or own[m] > 0 then
@@ -53,7 +53,7 @@ function summary.rows(net, shape)
     end
     return y
   end
-  ok, result = pcall(function()
+  local ok, result = pcall(function()
     core.scope(function()
       core.no_grad(function()
         net(core.zeros(shape))
