@@ -42,7 +42,7 @@ static fg_status check_unit(fg_context *ctx, const char *name, const char *what,
 
 static void destroy(fg_optimizer *p) {
     for (int i = 0; i < p->n; i++) {
-        fg_release(p->param[i]);
+        if (p->param) fg_release(p->param[i]);
         for (int k = 0; k < 2; k++)
             if (p->state[k]) fg_release(p->state[k][i]);
     }

@@ -52,8 +52,7 @@ static inline bool gan_open(gan *a, fg_context *ctx, int width, int batch) {
     down1.in_channels = 1, down1.out_channels = width, down1.no_bias = false;
     down2.in_channels = width, down2.out_channels = 2 * width, down2.no_bias = false;
     fg_layer *g[] = {
-        fg_layer_new(ctx, "Linear",
-                     &(fg_linear_layer){ .in_features = GAN_LATENT, .out_features = 32 * width, .no_bias = true }),
+        fg_layer_new(ctx, "Linear", &(fg_linear_layer){ .in_features = GAN_LATENT, .out_features = 32 * width, .no_bias = true }),
         fg_layer_new(ctx, "Reshape", &(fg_reshape_layer){ FG_SHAPE(4, 4, 2 * width) }),
         fg_layer_new(ctx, "BatchNorm", &(fg_batch_norm_layer){ .features = 2 * width }),
         fg_layer_new(ctx, "ReLU", NULL),
