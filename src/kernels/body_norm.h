@@ -135,12 +135,17 @@ V_INLINE vf load_g(fg_act act, const float *dy, const float *y, size_t m, vf slo
 /* s[j] += g, sx[j] += g * (x - mean[j]) in row order */
 V_INLINE void grad_sums_as(fg_act act, const float *dy, const float *y, const float *x, int64_t rows, int64_t n,
                            const float *mean, float slope, float *s, float *sx) {
-    enum { ROWS = 4 };
+    enum { ROWS = 4, LINE = 16, AHEAD = 1024 }; /* prefetches as in body_reduce.h */
     vf k = v_set(slope);
     int64_t i = 0;
     for (; i + ROWS <= rows; i += ROWS)
         for (int64_t j = 0; j < n; j += W) {
             size_t m = (size_t)(n - j);
+            for (int q = 0; q < ROWS * W / LINE; q++) {
+                int64_t ahead = i * n + j * ROWS + q * LINE + AHEAD;
+                v_prefetch(dy + ahead), v_prefetch(x + ahead);
+                if (act != FG_ACT_NONE) v_prefetch(y + ahead);
+            }
             vf mu = v_loadw(mean + j, m), a = v_loadw(s + j, m), b = v_loadw(sx + j, m);
             for (int q = 0; q < ROWS; q++) {
                 int64_t e = (i + q) * n + j;

@@ -65,6 +65,24 @@ V_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 #define vi_shl(a, bits) _mm512_slli_epi32(a, bits)
 V_INLINE vi v_to_int(vf a) { return _mm512_cvtps_epi32(a); }
 V_INLINE vf v_from_int(vi a) { return _mm512_cvtepi32_ps(a); }
+V_INLINE vi vi_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
+V_INLINE void vi_store(uint32_t *p, vi a) { _mm512_storeu_si512(p, a); }
+V_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
+/* low and high halves of the 64-bit products a * m, unsigned; m the same in all lanes */
+V_INLINE void vi_mul_wide(vi a, vi m, vi *lo, vi *hi) {
+    vi even = _mm512_mul_epu32(a, m), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), m);
+    *lo = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+    *hi = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+}
+/* 4x4 transposes within groups of four lanes: lane 4k + j of r[i] goes to lane 4k + i of r[j] */
+V_INLINE void vi_transpose4(vi r[4]) {
+    vi a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+    vi c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm512_unpacklo_epi64(a, c);
+    r[1] = _mm512_unpackhi_epi64(a, c);
+    r[2] = _mm512_unpacklo_epi64(b, d);
+    r[3] = _mm512_unpackhi_epi64(b, d);
+}
 /* a * 2^n for whole n, with one rounding: overflow to inf, gradual or flushed underflow */
 V_INLINE vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 /* lanes whose u[i] >= t, unsigned */
@@ -148,6 +166,22 @@ V_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 #define vi_shl(a, bits) _mm256_slli_epi32(a, bits)
 V_INLINE vi v_to_int(vf a) { return _mm256_cvtps_epi32(a); }
 V_INLINE vf v_from_int(vi a) { return _mm256_cvtepi32_ps(a); }
+V_INLINE vi vi_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+V_INLINE void vi_store(uint32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
+V_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
+V_INLINE void vi_mul_wide(vi a, vi m, vi *lo, vi *hi) {
+    vi even = _mm256_mul_epu32(a, m), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), m);
+    *lo = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+    *hi = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+}
+V_INLINE void vi_transpose4(vi r[4]) {
+    vi a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
+    vi c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm256_unpacklo_epi64(a, c);
+    r[1] = _mm256_unpackhi_epi64(a, c);
+    r[2] = _mm256_unpacklo_epi64(b, d);
+    r[3] = _mm256_unpackhi_epi64(b, d);
+}
 /* In two halves, since 2^n alone leaves the exponent range; for 0.5 < a < 2 the first product is exact. */
 V_INLINE vf v_scale2(vf a, vf n) {
     vi i = v_to_int(n), h = vi_sra(i, 1), bias = vi_set(127);
@@ -190,6 +224,9 @@ V_INLINE double vd_sum(const vd16 *s) {
 /* ---------------------------------------------------------------- the same words on every ISA */
 V_INLINE vf v_maxn(vf a, vf b) { return v_sel(v_isnan(a), a, v_maxr(a, b)); }
 V_INLINE vf v_minn(vf a, vf b) { return v_sel(v_isnan(a), a, v_minr(a, b)); }
+
+/* Asks for the cache line at p; any address will do. For walks that the hardware prefetcher does not follow well. */
+V_INLINE void v_prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 
 /* Vectors of a range's tail and of its full part through one loop body: n is W except at the end. */
 V_INLINE vf v_loadw(const float *p, size_t n) { return n >= W ? v_load(p) : v_loadn(p, n); }
