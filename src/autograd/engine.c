@@ -362,7 +362,8 @@ static fg_tensor *seed(pass *p, fg_tensor *y, fg_tensor *dy) {
             fg_error(p->ctx, FG_EINVAL, "backward: the gradient given belongs to another context");
             return NULL;
         }
-        return fg_keep(dy);
+        /* gradients travel in f32 */
+        return fg_keep(dy->dtype == FG_F32 ? dy : p->ctx->autograd->cast(p->s, dy, FG_F32));
     }
     if (y->numel != 1) {
         char a[96];
@@ -429,6 +430,10 @@ static bool finish(pass *p, bool ok) {
 }
 
 static bool refuse_no_grad(fg_context *ctx, const fg_tensor *y) {
+    if (y->ctx != ctx) {
+        fg_error(ctx, FG_EINVAL, "backward: the tensor belongs to another context");
+        return false;
+    }
     if (y->requires_grad) return true;
     fg_error(
         ctx, FG_ESTATE,
@@ -469,6 +474,9 @@ fg_status fg_grad(fg_scope *s, fg_tensor *y, fg_tensor *dy, fg_tensor *const *xs
             ok = false;
         }
     if (ok) ok = finish(&p, run(&p, y, dy));
+    for (int i = 1; i < n; i++) /* a leaf that is listed twice */
+        for (int k = 0; k < i && !out[i]; k++)
+            if (xs[k] == xs[i]) out[i] = fg_keep(out[k]);
     for (int i = 0; i < n; i++) { /* references pass to the scope, or are dropped */
         if (ok && out[i]) ok = (out[i] = fg_scope_push(s, out[i])) != NULL;
         else if (ok) out[i] = FG_NONE;
