@@ -38,7 +38,7 @@ local function columns(points)
   return x, y
 end
 
--- D(x) on a grid: rows from the lowest y up.
+-- D(x) on a grid, rows from the lowest y up; colours span what D says there, with undecided (0.5) in the middle.
 local function surface(D)
   local points = {}
   for row = 1, CELLS do
@@ -47,7 +47,10 @@ local function surface(D)
     end
   end
   local p = fg.no_grad(D, fg.tensor(points)):sigmoid():reshape(CELLS, CELLS)
-  return { values = p:totable(), x_range = { -EDGE, EDGE }, y_range = { -EDGE, EDGE }, range = { 0, 1 }, scale = "verdict" }
+  local most = (p - 0.5):abs():max():item()
+  return {
+    values = p:totable(), x_range = { -EDGE, EDGE }, y_range = { -EDGE, EDGE }, range = { 0.5 - most, 0.5 + most }, scale = "verdict",
+  }
 end
 
 local function main(opt)
@@ -97,5 +100,5 @@ os.exit(cli.main(main, {
   about = "A GAN in the plane: bends noise into a spiral and draws D's surface over the training.",
   options = cli.common({
     data = false, steps = 6000, batch = 256, d_steps = 1, loss = gan.losses.names, real_label = 1, sample_every = 1000,
-  }, { { "gamma", default = 0.1, min = 0, help = "weight of R1" } }),
+  }, { { "gamma", default = 0.02, min = 0, help = "weight of R1" } }),
 }, arg))

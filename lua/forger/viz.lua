@@ -306,8 +306,8 @@ local function surface(svg, inner, sx, sy, s, clip)
       local y = inner.y + inner.h * (bands - b) / bands
       svg:rect(x, y, 10, inner.h / bands + 0.5, { fill = color_at(s.scale or "blues", (b - 0.5) / bands) })
     end
-    svg:text(x + 14, inner.y + 9, axes.label(hi, 0.1), { size = 10 })
-    svg:text(x + 14, inner.y + inner.h, axes.label(lo, 0.1), { size = 10 })
+    svg:text(x + 14, inner.y + 9, words.number("%.3g", hi), { size = 10 })
+    svg:text(x + 14, inner.y + inner.h, words.number("%.3g", lo), { size = 10 })
   end
 end
 
@@ -343,7 +343,7 @@ function viz.scatter(spec)
       y_range = { axes.widen(y_lo, y_hi, 0.05) }
     end
     local bar = s and s.bar ~= false
-    local inner, sx, sy = axes.draw(svg, { x = box.x, y = box.y, w = box.w - (bar and 24 or 0), h = box.h }, {
+    local inner, sx, sy = axes.draw(svg, { x = box.x, y = box.y, w = box.w - (bar and 34 or 0), h = box.h }, {
       title = spec.title, x_label = spec.x_label, y_label = spec.y_label, legend = legend, x_range = x_range,
       y_range = y_range, square = spec.square, no_grid = s ~= nil,
     })

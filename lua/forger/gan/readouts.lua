@@ -28,7 +28,7 @@ local function mean_distance(x)
   local n = x:size(1)
   x = x - x:mean(1, true) -- the differences stay, the cancellation shrinks
   local squares = x:square():sum(2, true)
-  local d2 = squares + squares:transpose() - x:matmul(x:transpose()) * 2
+  local d2 = squares + squares:transpose() - x:matmul(x, { tb = true }) * 2
   local total = d2:relu():sqrt():sum():item()
   return n > 1 and total / (n * (n - 1)) or 0
 end
