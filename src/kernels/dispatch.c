@@ -15,12 +15,6 @@
 #include <immintrin.h>
 #endif
 
-#ifdef FG_HAVE_X86
-/* Families that have no file in this build leave their slots scalar. */
-#pragma weak fg_kernels_avx2_product
-#pragma weak fg_kernels_avx512_product
-#endif
-
 static fg_kernels tables[FG_ISA_COUNT]; /* written by build_tables only */
 static pthread_once_t built = PTHREAD_ONCE_INIT;
 
@@ -34,12 +28,12 @@ static void build_tables(void) {
 #ifdef FG_HAVE_X86
         if (isa >= FG_ISA_AVX2) {
             fg_kernels_avx2(k);
-            if (fg_kernels_avx2_product) fg_kernels_avx2_product(k);
+            fg_kernels_avx2_product(k);
             k->isa = fg_isa_name(FG_ISA_AVX2);
         }
         if (isa >= FG_ISA_AVX512) {
             fg_kernels_avx512(k);
-            if (fg_kernels_avx512_product) fg_kernels_avx512_product(k);
+            fg_kernels_avx512_product(k);
             k->isa = fg_isa_name(FG_ISA_AVX512);
         }
 #endif

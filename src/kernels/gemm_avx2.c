@@ -3,4 +3,7 @@
 #include "tile_avx2.h"
 #include "gemm_body.h"
 
-void fg_kernels_avx2_product(fg_kernels *k) { fill_gemm(k); }
+void fg_kernels_avx2_product(fg_kernels *k) {
+    fill_gemm(k);
+    fg_kernels_avx2_conv(k);
+}

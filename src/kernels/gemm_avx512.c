@@ -3,4 +3,7 @@
 #include "tile_avx512.h"
 #include "gemm_body.h"
 
-void fg_kernels_avx512_product(fg_kernels *k) { fill_gemm(k); }
+void fg_kernels_avx512_product(fg_kernels *k) {
+    fill_gemm(k);
+    fg_kernels_avx512_conv(k);
+}

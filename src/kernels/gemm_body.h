@@ -17,14 +17,12 @@
  * op(B) = B^T always packs, turning squares of VL in registers. The rows of A are never read beyond m, k; a product with
  * one column and A transposed runs as its own transpose, a row times a matrix. */
 
+#include "pack_body.h"
+
 enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT_A, G_DOT_B };
 enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_STEP };
 enum { A_FLOATS = FG_TILE_KC * AP + VL > MR *FG_TILE_STRIDE ? FG_TILE_KC *AP + VL : MR *FG_TILE_STRIDE };
 enum { MAX_CHUNKS = 64, CHUNK_MACS = 1 << 18, FINISH_ROWS = 32 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static fg_gemm_args normal_form(const fg_gemm_args *a) {
     fg_gemm_args r = *a;
@@ -110,36 +108,11 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     }
 }
 
-/* d[n .. n+count rounded up to VL) = s[0..count), zeros after */
-static void copy_floats(float *d, const float *s, int64_t count) {
-    int64_t i = 0;
-    for (; i + VL <= count; i += VL) v_store(d + i, v_load(s + i));
-    if (i < count) v_store(d + i, v_load_part(s + i, v_mask(count - i)));
-}
-
 /* d[k - k0][NR] = op(B)[k0..k1)[j0..j0+NR), zeros beyond n */
-static void pack_panel(const fg_gemm_args *a, int64_t j0, int64_t k0, int64_t k1, float *d) {
-    int64_t cols = min64(NR, a->n - j0), kc = k1 - k0;
-    if (!a->tb) {
-        const float *s = a->b + k0 * a->ldb + j0;
-        vmask m0 = v_mask(cols), m1 = v_mask(cols - VL);
-        if (cols == NR)
-            for (int64_t k = 0; k < kc; k++, s += a->ldb, d += NR) v_store(d, v_load(s)), v_store(d + VL, v_load(s + VL));
-        else
-            for (int64_t k = 0; k < kc; k++, s += a->ldb, d += NR)
-                v_store(d, v_load_part(s, m0)), v_store(d + VL, cols > VL ? v_load_part(s + VL, m1) : v_zero());
-        return;
-    }
-    const float *s = a->b + j0 * a->ldb + k0;
-    int64_t j = 0;
-    for (; j + VL <= cols; j += VL) {
-        int64_t k = 0;
-        for (; k + VL <= kc; k += VL) v_transpose(s + j * a->ldb + k, a->ldb, d + k * NR + j, NR);
-        for (; k < kc; k++)
-            for (int64_t i = j; i < j + VL; i++) d[k * NR + i] = s[i * a->ldb + k];
-    }
-    for (int64_t k = 0; j < NR && k < kc; k++)
-        for (int64_t i = j; i < NR; i++) d[k * NR + i] = i < cols ? s[i * a->ldb + k] : 0;
+static void pack_b(const fg_gemm_args *a, int64_t j0, int64_t k0, int64_t k1, float *d) {
+    int64_t cols = min64(NR, a->n - j0);
+    if (a->tb) pack_panel_transposed(a->b + j0 * a->ldb + k0, a->ldb, k1 - k0, cols, d);
+    else pack_panel(a->b + k0 * a->ldb + j0, a->ldb, k1 - k0, cols, d);
 }
 
 static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *shared, int chunk) {
@@ -151,7 +124,7 @@ static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *sha
         return;
     }
     int64_t panels = p->priv[Q_PANELS], end = panels * (chunk + 1) / p->pack_chunks;
-    for (int64_t j = panels * chunk / p->pack_chunks; j < end; j++) pack_panel(&a, j * NR, 0, a.k, d + j * a.k * NR);
+    for (int64_t j = panels * chunk / p->pack_chunks; j < end; j++) pack_b(&a, j * NR, 0, a.k, d + j * a.k * NR);
 }
 
 /* act(c + bias) on part of a row of C, for what the tiles leave undone */
@@ -216,7 +189,7 @@ static void run_block(const fg_gemm_plan *p, const fg_gemm_args *a, const float 
             .ldb = a->ldb, .nruns = kc > 0, .add = a->accumulate || k > k0, .act = FG_ACT_NONE, .slope = a->slope
         };
         if (algo == G_LOCAL) {
-            for (int64_t j = p0; j < p1; j++) pack_panel(a, j * NR, k, k + kc, local + (j - p0) * kc * NR);
+            for (int64_t j = p0; j < p1; j++) pack_b(a, j * NR, k, k + kc, local + (j - p0) * kc * NR);
             b = local, step = kc * NR, t.ldb = NR;
         } else if (algo == G_SHARED) {
             b = packed + (p0 * a->k + k) * NR, step = a->k * NR, t.ldb = NR;

@@ -40,8 +40,9 @@ typedef struct fg_run {
 
 typedef struct fg_tile_args {
     const fg_run *runs;
-    int64_t nruns;         /* may be 0: C gets zeros, bias and activation */
-    int64_t sa, ldb, boff; /* boff is added to every run's b: one list serves all panels of B */
+    int64_t nruns; /* may be 0: C gets zeros, bias and activation */
+    int64_t sa, ldb;
+    int64_t aoff, boff; /* added to every run's a and b: one list serves all tiles of A and panels of B */
     float *c;
     const int64_t *crow; /* offset of each row in c */
     int cols;            /* columns in use, 1 .. nv*VL; the rest is neither read nor written */

@@ -32,7 +32,7 @@ INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind
     for (const fg_run *r = t->runs, *end = r + t->nruns; r < end; r++) {
         const float *b = r->b + t->boff, *q[(MR + 2) / 3];
         UNROLL
-        for (int g = 0; g < (mr + 2) / 3; g++) q[g] = r->a + 3 * g * sa;
+        for (int g = 0; g < (mr + 2) / 3; g++) q[g] = r->a + t->aoff + 3 * g * sa;
         for (int64_t k = 0; k < r->len; k++, b += ldb) {
             vf bv[2];
             if (nv == 2) bv[0] = v_load(b);

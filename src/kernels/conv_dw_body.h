@@ -1,0 +1,232 @@
+/* conv_dw_body.h: DW, the gradient of the weights, out of register tiles; included by conv_<isa>.c after conv_body.h.
+ *
+ * For a fixed tap (a, b), dw[a][b] is a matrix product over pixels: [CI][pixels] times [pixels][CO]. Along a row of the
+ * output the input pixels of one tap are evenly spaced, so a row of pixels is one run of the tile (A by columns: sa =
+ * stride x channels) and nothing is gathered. Only dy is copied, to panels [pixel][NR] in the first cache, a few rows at a
+ * time ("a pass", about 256 pixels), because all taps and all input channels read it.
+ *
+ *      x row   . o o o o o o o .         tap b = 0 uses   o   o   o       A: mr channels of these pixels
+ *      dy row    |   |   |   |           with             |   |   |       B: NR channels of dy
+ *
+ * Taps outside the image are never met: each tap's run begins and ends where it is inside.
+ *
+ * Few channels need other tiles, or vectors and registers stay empty:
+ *   JOINT    CI < 8: the rows of a tile are (tap b, channel) pairs, contiguous in x. Pixels at the border, where some of
+ *            the rows fall outside, are taken column by column (a run down the image) with the rows that remain.
+ *   SWAPPED  CO <= 4: rows are the channels of dy, vectors run along CI; partials are [tap][CO][CI], turned by conv_finish.
+ *
+ * Chunks: kernel rows x panels of CO x tiles of CI, and only if these are too few groups of images, each with partial sums
+ * that conv_finish adds in order. */
+
+enum { PASS_PIXELS = 256, GROUP_PANELS = 8, PARTIAL_BYTES = 32 << 20 };
+
+static void plan_dw(fg_conv_plan *p, int64_t want) {
+    const fg_conv_geom *g = &p->g;
+    int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co;
+    if (!size) return;
+    p->algo = g->co <= 4 && g->ci >= 8 ? C_DW_SWAPPED : g->ci < 8 ? C_DW_JOINT : C_DW;
+    int64_t cols = p->algo == C_DW_SWAPPED ? g->ci : g->co, panels = ceil_div(cols, NR);
+    int64_t tiles = p->algo == C_DW ? ceil_div(g->ci, MR) : 1;
+    int64_t kg = min64(g->kh, want), cog = max64(ceil_div(panels, GROUP_PANELS), min64(panels, ceil_div(want, kg)));
+    int64_t cig = min64(tiles, ceil_div(want, kg * cog));
+    int64_t ig = min64(ceil_div(want, kg * cog * cig), PARTIAL_BYTES / 4 / size);
+    ig = max64(1, min64(ig, g->n));
+    p->priv[Q_KG] = kg, p->priv[Q_COG] = cog, p->priv[Q_CIG] = cig, p->priv[Q_IG] = ig;
+    p->chunks = (int)(kg * cog * cig * ig);
+    p->scratch = (size_t)(PASS_PIXELS * NR * ceil_div(panels, cog)) * sizeof(float);
+    if (ig > 1 || p->algo == C_DW_SWAPPED) {
+        p->partials = (size_t)(ig * size) * sizeof(float);
+        p->finish_chunks = (int)min64(ceil_div(size, PACK_FLOATS), MAX_CHUNKS);
+    }
+}
+
+typedef struct dw_job {
+    const fg_conv_plan *p;
+    const fg_conv_args *a;
+    float *dest, *dy;       /* [KH][KW][CI][CO] or partials; packed dy */
+    int64_t row;            /* kernel row */
+    int64_t p0, p1, t0, t1; /* panels and tiles of this chunk */
+    int64_t n0, o0, rows;   /* first image, first output row inside, rows an image */
+    int64_t s0, s1, i0, i1; /* the pass: columns s0..s1 of items i0..i1, item i being row o0 + i%rows of image n0 + i/rows */
+} dw_job;
+
+/* output columns whose tap b is inside the image, within lo..hi */
+static void tap_columns(const fg_conv_geom *g, int64_t b, int64_t *lo, int64_t *hi) {
+    int64_t first = g->pl > b ? ceil_div(g->pl - b, g->sw) : 0;
+    int64_t end = g->w - 1 + g->pl - b < 0 ? 0 : (g->w - 1 + g->pl - b) / g->sw + 1;
+    *lo = max64(*lo, first);
+    *hi = max64(*lo, min64(*hi, end));
+}
+
+static const float *x_pixel(const dw_job *z, int64_t item, int64_t ow, int64_t b) {
+    const fg_conv_geom *g = &z->p->g;
+    int64_t ih = (z->o0 + item % z->rows) * g->sh - g->pt + z->row;
+    return z->a->x + (((z->n0 + item / z->rows) * g->h + ih) * g->w + ow * g->sw - g->pl + b) * g->ci;
+}
+static const float *dy_pixel(const dw_job *z, int64_t item, int64_t ow) {
+    const fg_conv_geom *g = &z->p->g;
+    return z->a->dy + (((z->n0 + item / z->rows) * g->oh + z->o0 + item % z->rows) * g->ow + ow) * g->co;
+}
+/* the copy of that pixel in panel z->p0 */
+static const float *dy_packed(const dw_job *z, int64_t item, int64_t ow) {
+    return z->dy + ((item - z->i0) * (z->s1 - z->s0) + ow - z->s0) * NR;
+}
+
+static void pack_dy(const dw_job *z) {
+    const fg_conv_geom *g = &z->p->g;
+    int64_t len = z->s1 - z->s0;
+    for (int64_t j = z->p0; j < z->p1; j++)
+        for (int64_t i = z->i0; i < z->i1; i++)
+            pack_panel(dy_pixel(z, i, z->s0) + j * NR, g->co, len, min64(NR, g->co - j * NR),
+                       z->dy + ((j - z->p0) * (z->i1 - z->i0) + i - z->i0) * len * NR);
+}
+
+/* A tile against the chunk's panels of dy. */
+static void dw_panels(const dw_job *z, fg_tile_args *t, int64_t mr, float *c) {
+    for (int64_t j = z->p0; j < z->p1; j++) {
+        t->cols = (int)min64(NR, z->p->g.co - j * NR);
+        t->boff = (j - z->p0) * (z->i1 - z->i0) * (z->s1 - z->s0) * NR;
+        t->c = c + j * NR;
+        TILES[FG_TILE_COLS][t->cols > VL][mr - 1](t);
+    }
+}
+
+static void pass_taps(const dw_job *z) {
+    const fg_conv_geom *g = &z->p->g;
+    int64_t tiles = ceil_div(g->ci, MR), crow[MR];
+    for (int64_t i = 0; i < MR; i++) crow[i] = i * g->co;
+    pack_dy(z);
+    for (int64_t b = 0; b < g->kw; b++) {
+        fg_run runs[PASS_PIXELS];
+        int64_t lo = z->s0, hi = z->s1, n = 0;
+        tap_columns(g, b, &lo, &hi);
+        if (lo >= hi) continue;
+        for (int64_t i = z->i0; i < z->i1; i++) runs[n++] = (fg_run){ x_pixel(z, i, lo, b), dy_packed(z, i, lo), hi - lo };
+        fg_tile_args t = { .runs = runs, .nruns = n, .sa = g->sw * g->ci, .ldb = NR, .crow = crow, .add = true };
+        for (int64_t j = z->p0; j < z->p1; j++) {
+            t.cols = (int)min64(NR, g->co - j * NR);
+            t.boff = (j - z->p0) * (z->i1 - z->i0) * (z->s1 - z->s0) * NR;
+            for (int64_t ti = z->t0; ti < z->t1; ti++) {
+                int64_t c0 = g->ci * ti / tiles, mr = g->ci * (ti + 1) / tiles - c0;
+                t.aoff = c0;
+                t.c = z->dest + ((z->row * g->kw + b) * g->ci + c0) * g->co + j * NR;
+                TILES[FG_TILE_COLS][t.cols > VL][mr - 1](&t);
+            }
+        }
+    }
+}
+
+static void pass_joint(const dw_job *z) {
+    const fg_conv_geom *g = &z->p->g;
+    int64_t rows = g->kw * g->ci, tiles = ceil_div(rows, MR), crow[MR];
+    for (int64_t i = 0; i < MR; i++) crow[i] = i * g->co;
+    float *dest = z->dest + z->row * rows * g->co;
+    fg_run runs[PASS_PIXELS];
+    fg_tile_args t = { .runs = runs, .crow = crow, .add = true };
+    pack_dy(z);
+    for (int64_t ti = 0; ti < tiles; ti++) {
+        int64_t e0 = rows * ti / tiles, e1 = rows * (ti + 1) / tiles;
+        /* the columns where every row of the tile is inside */
+        int64_t lo = z->s0, hi = z->s1;
+        tap_columns(g, e0 / g->ci, &lo, &hi);
+        tap_columns(g, (e1 - 1) / g->ci, &lo, &hi);
+        if (lo < hi) {
+            t.nruns = 0, t.sa = g->sw * g->ci, t.ldb = NR;
+            for (int64_t i = z->i0; i < z->i1; i++)
+                runs[t.nruns++] = (fg_run){ x_pixel(z, i, lo, 0) + e0, dy_packed(z, i, lo), hi - lo };
+            dw_panels(z, &t, e1 - e0, dest + e0 * g->co);
+        }
+        /* the others: down the image, with the rows that are inside */
+        t.sa = g->sh * g->w * g->ci, t.ldb = (z->s1 - z->s0) * NR;
+        for (int64_t ow = z->s0; ow < z->s1; ow++) {
+            if (ow == lo && lo < hi) ow = hi;
+            if (ow >= z->s1) break;
+            int64_t x = ow * g->sw - g->pl, f0 = max64(e0, -x * g->ci), f1 = min64(e1, (g->w - x) * g->ci);
+            if (f0 >= f1) continue;
+            t.nruns = 0;
+            for (int64_t i = z->i0; i < z->i1;) {
+                int64_t count = min64(z->i1 - i, z->rows - i % z->rows);
+                runs[t.nruns++] = (fg_run){ x_pixel(z, i, ow, 0) + f0, dy_packed(z, i, ow), count };
+                i += count;
+            }
+            dw_panels(z, &t, f1 - f0, dest + f0 * g->co);
+        }
+    }
+}
+
+static void pass_swapped(const dw_job *z) {
+    const fg_conv_geom *g = &z->p->g;
+    int64_t crow[FG_DOT_COLS];
+    for (int64_t i = 0; i < FG_DOT_COLS; i++) crow[i] = i * g->ci;
+    for (int64_t b = 0; b < g->kw; b++) {
+        fg_run runs[PASS_PIXELS];
+        int64_t lo = z->s0, hi = z->s1, n = 0;
+        tap_columns(g, b, &lo, &hi);
+        if (lo >= hi) continue;
+        for (int64_t i = z->i0; i < z->i1; i++) runs[n++] = (fg_run){ dy_pixel(z, i, lo), x_pixel(z, i, lo, b), hi - lo };
+        fg_tile_args t = { .runs = runs, .nruns = n, .sa = g->co, .ldb = g->sw * g->ci, .crow = crow, .add = true };
+        for (int64_t j = z->p0; j < z->p1; j++) {
+            t.cols = (int)min64(NR, g->ci - j * NR);
+            t.boff = j * NR;
+            t.c = z->dest + (z->row * g->kw + b) * g->co * g->ci + j * NR;
+            TILES[FG_TILE_COLS][t.cols > VL][g->co - 1](&t);
+        }
+    }
+}
+
+/* dest of this chunk to zero: all passes add */
+static void dw_clear(const dw_job *z) {
+    const fg_conv_geom *g = &z->p->g;
+    bool swapped = z->p->algo == C_DW_SWAPPED;
+    int64_t cols = swapped ? g->ci : g->co, tiles = ceil_div(g->ci, MR);
+    int64_t r0 = z->p->algo == C_DW ? g->ci * z->t0 / tiles : 0, r1 = z->p->algo == C_DW ? g->ci * z->t1 / tiles
+                                                                      : swapped          ? g->co
+                                                                                         : g->ci;
+    int64_t c0 = z->p0 * NR, c1 = min64(cols, z->p1 * NR);
+    for (int64_t b = 0; b < g->kw; b++)
+        for (int64_t r = r0; r < r1; r++) zero_floats(z->dest + (z->row * g->kw + b) * g->ci * g->co + r * cols + c0, c1 - c0);
+}
+
+static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, float *scratch) {
+    const fg_conv_geom *g = &p->g;
+    const int64_t *q = p->priv;
+    int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co;
+    int64_t ig = chunk % q[Q_IG], cell = chunk / q[Q_IG], cig = cell % q[Q_CIG], cog = cell / q[Q_CIG] % q[Q_COG];
+    int64_t kg = cell / q[Q_CIG] / q[Q_COG];
+    int64_t panels = ceil_div(p->algo == C_DW_SWAPPED ? g->ci : g->co, NR), tiles = p->algo == C_DW ? ceil_div(g->ci, MR) : 1;
+    dw_job z = { .p = p, .a = a, .dy = scratch, .dest = p->partials ? (float *)a->partials + ig * size : a->out };
+    z.p0 = panels * cog / q[Q_COG], z.p1 = panels * (cog + 1) / q[Q_COG];
+    z.t0 = tiles * cig / q[Q_CIG], z.t1 = tiles * (cig + 1) / q[Q_CIG];
+    z.n0 = g->n * ig / q[Q_IG];
+    int64_t images = g->n * (ig + 1) / q[Q_IG] - z.n0, row1 = g->kh * (kg + 1) / q[Q_KG];
+    for (z.row = g->kh * kg / q[Q_KG]; z.row < row1; z.row++) {
+        dw_clear(&z);
+        z.o0 = g->pt > z.row ? ceil_div(g->pt - z.row, g->sh) : 0;
+        int64_t end = g->h - 1 + g->pt - z.row < 0 ? 0 : (g->h - 1 + g->pt - z.row) / g->sh + 1;
+        z.rows = min64(g->oh, end) - z.o0;
+        if (z.rows <= 0) continue;
+        for (z.s0 = 0; z.s0 < g->ow; z.s0 = z.s1) {
+            z.s1 = min64(g->ow, z.s0 + PASS_PIXELS);
+            int64_t step = PASS_PIXELS / (z.s1 - z.s0);
+            for (z.i0 = 0; z.i0 < images * z.rows; z.i0 = z.i1) {
+                z.i1 = min64(images * z.rows, z.i0 + step);
+                if (p->algo == C_DW) pass_taps(&z);
+                else if (p->algo == C_DW_JOINT) pass_joint(&z);
+                else pass_swapped(&z);
+            }
+        }
+    }
+}
+
+/* out = the sum of the partials in order; those of SWAPPED are [tap][CO][CI] */
+static void finish_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
+    const fg_conv_geom *g = &p->g;
+    int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co, end = size * (chunk + 1) / p->finish_chunks, block = g->ci * g->co;
+    const float *parts = a->partials;
+    for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
+        int64_t at = p->algo == C_DW_SWAPPED ? i / block * block + i % g->co * g->ci + i % block / g->co : i;
+        float sum = parts[at];
+        for (int64_t q = 1; q < p->priv[Q_IG]; q++) sum += parts[q * size + at];
+        a->out[i] = sum;
+    }
+}

@@ -1,0 +1,372 @@
+/* test_conv.c: convolutions of every ISA of this machine, all three directions, against sums in double: the layers of the
+ * reference networks, and odd geometries (maps of one pixel, rectangles, uneven padding, strides to 4, kernels larger than
+ * the map, channels from 1 to 64). Bias and activations, the same bits for any number of workers, NaN and infinities
+ * reaching exactly the outputs that use them, sizes of scratch and partials within their contract.
+ * build: both */
+#include "product_cases.h"
+
+/* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
+static const fg_conv_geom geoms[] = {
+    /* the book's DCGAN, discriminator: 5x5 "same" */
+    { 8, 28, 28, 1, 14, 14, 32, 5, 5, 2, 2, 1, 1 },
+    { 3, 14, 14, 32, 7, 7, 64, 5, 5, 2, 2, 1, 1 },
+    { 7, 7, 7, 64, 4, 4, 128, 5, 5, 2, 2, 2, 2 },
+    { 9, 4, 4, 128, 4, 4, 256, 5, 5, 1, 1, 2, 2 },
+    /* its generator: transposed, so DX is the forward pass */
+    { 6, 14, 14, 128, 7, 7, 128, 5, 5, 2, 2, 1, 1 },
+    { 2, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 },
+    { 8, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 },
+    { 2, 28, 28, 32, 28, 28, 64, 5, 5, 1, 1, 2, 2 },
+    { 5, 28, 28, 1, 28, 28, 32, 5, 5, 1, 1, 2, 2 },
+    /* GANs in Action: 3x3 */
+    { 6, 28, 28, 1, 14, 14, 32, 3, 3, 2, 2, 0, 0 },
+    { 6, 14, 14, 32, 7, 7, 64, 3, 3, 2, 2, 0, 0 },
+    { 6, 7, 7, 64, 4, 4, 128, 3, 3, 2, 2, 1, 1 },
+    { 2, 14, 14, 128, 7, 7, 256, 3, 3, 2, 2, 0, 0 },
+    { 2, 14, 14, 64, 14, 14, 128, 3, 3, 1, 1, 1, 1 },
+    { 3, 28, 28, 1, 14, 14, 64, 3, 3, 2, 2, 0, 0 },
+    /* DCGAN 64x64: 4x4 */
+    { 2, 64, 64, 3, 32, 32, 64, 4, 4, 2, 2, 1, 1 },
+    { 7, 64, 64, 3, 32, 32, 64, 4, 4, 2, 2, 1, 1 },
+    { 1, 32, 32, 64, 16, 16, 128, 4, 4, 2, 2, 1, 1 },
+    { 2, 16, 16, 128, 8, 8, 256, 4, 4, 2, 2, 1, 1 },
+    { 2, 8, 8, 256, 4, 4, 512, 4, 4, 2, 2, 1, 1 },
+    { 6, 4, 4, 512, 1, 1, 1, 4, 4, 1, 1, 0, 0 },
+    { 6, 4, 4, 512, 1, 1, 100, 4, 4, 1, 1, 0, 0 },
+    { 6, 28, 28, 1, 14, 14, 48, 4, 4, 2, 2, 1, 1 },
+    { 9, 28, 28, 3, 14, 14, 48, 4, 4, 2, 2, 1, 1 },
+    /* maps of one pixel */
+    { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0 },
+    { 13, 1, 1, 17, 1, 1, 31, 1, 1, 1, 1, 0, 0 },
+    { 7, 1, 1, 5, 1, 1, 6, 5, 5, 1, 1, 2, 2 },
+    { 2, 1, 1, 16, 3, 3, 5, 3, 3, 1, 1, 2, 2 },
+    { 29, 1, 1, 48, 1, 1, 64, 3, 3, 2, 2, 1, 1 },
+    { 5, 5, 5, 3, 1, 1, 16, 5, 5, 1, 1, 0, 0 },
+    /* 1x1 kernels */
+    { 3, 9, 9, 16, 9, 9, 48, 1, 1, 1, 1, 0, 0 },
+    { 6, 9, 9, 17, 5, 5, 3, 1, 1, 2, 2, 0, 0 },
+    { 1, 6, 7, 31, 6, 7, 2, 1, 1, 1, 1, 0, 0 },
+    /* stride beyond the kernel: pixels without taps */
+    { 3, 11, 11, 5, 4, 4, 17, 2, 2, 3, 3, 0, 0 },
+    { 7, 13, 13, 16, 4, 4, 5, 1, 1, 4, 4, 1, 1 },
+    { 2, 10, 12, 3, 3, 4, 2, 2, 1, 4, 3, 0, 0 },
+    { 8, 9, 9, 2, 3, 3, 33, 2, 2, 4, 4, 1, 0 },
+    /* stride 3 */
+    { 4, 17, 17, 16, 6, 6, 31, 5, 5, 3, 3, 2, 2 },
+    { 15, 10, 10, 5, 4, 4, 17, 4, 4, 3, 3, 1, 1 },
+    { 6, 20, 20, 1, 7, 7, 3, 7, 7, 3, 3, 3, 3 },
+    { 1, 8, 8, 31, 3, 3, 64, 3, 3, 3, 3, 0, 0 },
+    /* rectangles: images, kernels, strides */
+    { 6, 5, 19, 16, 5, 10, 17, 3, 5, 1, 2, 1, 2 },
+    { 2, 19, 5, 3, 10, 5, 31, 5, 3, 2, 1, 2, 1 },
+    { 7, 12, 9, 5, 4, 9, 16, 7, 1, 3, 1, 3, 0 },
+    { 3, 9, 12, 17, 9, 6, 2, 1, 7, 1, 2, 0, 3 },
+    { 8, 1, 40, 3, 1, 20, 16, 1, 4, 1, 2, 0, 1 },
+    { 5, 40, 1, 16, 40, 1, 3, 5, 1, 1, 1, 2, 0 },
+    { 6, 1, 300, 2, 1, 300, 5, 1, 3, 1, 1, 0, 1 },
+    { 1, 2, 600, 16, 2, 600, 17, 3, 3, 1, 1, 1, 1 },
+    /* uneven padding, cropped and more than the kernel reaches */
+    { 6, 14, 14, 5, 14, 14, 16, 5, 5, 1, 1, 4, 0 },
+    { 2, 14, 14, 16, 14, 14, 5, 5, 5, 1, 1, 0, 4 },
+    { 9, 7, 7, 3, 4, 4, 17, 4, 4, 2, 2, 3, 0 },
+    { 3, 7, 8, 2, 6, 7, 2, 4, 4, 2, 2, 5, 6 },
+    { 6, 6, 6, 31, 9, 9, 16, 3, 3, 1, 1, 3, 3 },
+    { 7, 4, 4, 3, 9, 9, 3, 3, 3, 1, 1, 5, 4 },
+    { 6, 12, 12, 5, 4, 4, 16, 3, 3, 2, 2, -1, -2 },
+    /* the last rows and columns of the image unused */
+    { 6, 15, 16, 16, 6, 7, 31, 3, 3, 2, 2, 0, 0 },
+    { 2, 16, 15, 5, 4, 4, 48, 4, 4, 3, 3, 0, 0 },
+    /* kernel larger than the map */
+    { 6, 3, 3, 17, 3, 3, 16, 7, 7, 1, 1, 3, 3 },
+    { 4, 2, 2, 1, 2, 2, 5, 5, 5, 1, 1, 2, 2 },
+    { 17, 2, 3, 3, 2, 2, 31, 7, 6, 2, 2, 3, 3 },
+    /* channels and odd batches */
+    { 1, 6, 6, 64, 6, 6, 31, 3, 3, 1, 1, 1, 1 },
+    { 14, 6, 6, 31, 3, 3, 64, 4, 4, 2, 2, 1, 1 },
+    { 15, 5, 5, 48, 5, 5, 1, 3, 3, 1, 1, 1, 1 },
+    { 6, 5, 5, 1, 5, 5, 1, 3, 3, 1, 1, 1, 1 },
+    { 3, 8, 8, 2, 8, 8, 2, 5, 5, 1, 1, 2, 2 },
+    { 31, 4, 4, 48, 4, 4, 3, 3, 3, 1, 1, 1, 1 },
+    { 65, 3, 3, 8, 3, 3, 9, 3, 3, 1, 1, 1, 1 },
+    { 6, 6, 6, 7, 6, 6, 15, 3, 3, 1, 1, 1, 1 },
+    { 2, 5, 5, 400, 5, 5, 4, 2, 2, 1, 1, 0, 0 },
+    { 70, 2, 2, 3, 2, 2, 4, 2, 2, 1, 1, 0, 0 },
+    { 10, 70, 1, 9, 1, 1, 2, 70, 1, 1, 1, 0, 0 },
+    { 2, 70, 2, 20, 5, 2, 3, 70, 1, 1, 1, 2, 0 },
+};
+enum { GEOMS = sizeof geoms / sizeof *geoms };
+
+static const char *const dir_names[] = { "FWD", "DX", "DW" };
+
+static int64_t x_size(const fg_conv_geom *g) { return g->n * g->h * g->w * g->ci; }
+static int64_t y_size(const fg_conv_geom *g) { return g->n * g->oh * g->ow * g->co; }
+static int64_t w_size(const fg_conv_geom *g) { return (int64_t)g->kh * g->kw * g->ci * g->co; }
+static int64_t out_size(const fg_conv_geom *g, fg_conv_dir d) {
+    return d == FG_CONV_FWD ? y_size(g) : d == FG_CONV_DX ? x_size(g) : w_size(g);
+}
+static double macs(const fg_conv_geom *g) { return (double)y_size(g) * (double)(g->kh * g->kw) * (double)g->ci; }
+
+typedef struct problem {
+    fg_conv_geom g;
+    fg_conv_dir dir;
+    fence x, w, y, out, bias;
+    fg_conv_args a;
+} problem;
+
+static problem problem_new(int which, fg_conv_dir dir, bool at_start) {
+    const fg_conv_geom *g = &geoms[which];
+    problem p = { .g = *g, .dir = dir };
+    random_state = (uint64_t)which + 1;
+    p.x = fence_random(x_size(g), at_start), p.w = fence_random(w_size(g), at_start);
+    p.y = fence_random(y_size(g), at_start), p.out = fence_random(out_size(g, dir), at_start);
+    p.bias = fence_random(dir == FG_CONV_FWD ? g->co : g->ci, at_start);
+    for (int64_t i = 0; i < out_size(g, dir); i++) p.out.p[i] = (fg_real)NAN;
+    p.a = (fg_conv_args){ .x = dir == FG_CONV_DX ? NULL : p.x.p,
+                          .w = dir == FG_CONV_DW ? NULL : p.w.p,
+                          .dy = dir == FG_CONV_FWD ? NULL : p.y.p,
+                          .out = p.out.p };
+    return p;
+}
+static void problem_free(problem *p) {
+    fence_free(&p->x), fence_free(&p->w), fence_free(&p->y), fence_free(&p->out), fence_free(&p->bias);
+}
+
+static void drive(fg_context *ctx, problem *p) {
+    fg_conv_plan plan;
+    ctx->k->conv_plan(&p->g, p->dir, false, &plan);
+    ck_assert_int_ge(plan.chunks, 1);
+    ck_assert_uint_le(plan.partials, (size_t)32 << 20);
+    ck_assert_uint_eq(plan.scratch % 64, 0);
+    void *packed = nan_bytes(plan.packed), *work = nan_bytes(fg_conv_workspace(ctx, &plan));
+    const fg_real *w = p->a.w;
+    if (plan.packed) {
+        ck_assert_int_ge(plan.pack_chunks, 1);
+        fg_conv_pack_drive(ctx, &plan, w, packed);
+        p->a.w = NULL;
+        p->a.packed = packed;
+    }
+    fg_conv_drive(ctx, &plan, &p->a, work);
+    p->a.w = w, p->a.packed = NULL;
+    free(packed), free(work);
+}
+
+/* Calls visit for every product x[xi] * w[wi] -> y[yi] of the convolution; `at` fixes one index: 0 x, 1 w, 2 y. */
+typedef void (*visit_fn)(void *arg, int64_t xi, int64_t wi, int64_t yi);
+static void products(const fg_conv_geom *g, int fixed, int64_t at, visit_fn visit, void *arg) {
+    int64_t n0 = 0, n1 = g->n, o0 = 0, o1 = g->oh, q0 = 0, q1 = g->ow, a0 = 0, a1 = g->kh, b0 = 0, b1 = g->kw;
+    int64_t c0 = 0, c1 = g->ci, d0 = 0, d1 = g->co, ih = 0, iw = 0;
+    if (fixed == 0) {
+        c0 = at % g->ci, c1 = c0 + 1, iw = at / g->ci % g->w, ih = at / g->ci / g->w % g->h;
+        n0 = at / (g->ci * g->w * g->h), n1 = n0 + 1;
+    } else if (fixed == 1) {
+        d0 = at % g->co, d1 = d0 + 1, c0 = at / g->co % g->ci, c1 = c0 + 1;
+        b0 = at / g->co / g->ci % g->kw, b1 = b0 + 1, a0 = at / g->co / g->ci / g->kw, a1 = a0 + 1;
+    } else {
+        d0 = at % g->co, d1 = d0 + 1, q0 = at / g->co % g->ow, q1 = q0 + 1;
+        o0 = at / g->co / g->ow % g->oh, o1 = o0 + 1, n0 = at / (g->co * g->ow * g->oh), n1 = n0 + 1;
+    }
+    for (int64_t n = n0; n < n1; n++)
+        for (int64_t o = o0; o < o1; o++)
+            for (int64_t a = a0; a < a1; a++) {
+                int64_t h = o * g->sh - g->pt + a;
+                if (h < 0 || h >= g->h || (fixed == 0 && h != ih)) continue;
+                for (int64_t q = q0; q < q1; q++)
+                    for (int64_t b = b0; b < b1; b++) {
+                        int64_t w = q * g->sw - g->pl + b;
+                        if (w < 0 || w >= g->w || (fixed == 0 && w != iw)) continue;
+                        for (int64_t c = c0; c < c1; c++)
+                            for (int64_t d = d0; d < d1; d++)
+                                visit(arg, ((n * g->h + h) * g->w + w) * g->ci + c, ((a * g->kw + b) * g->ci + c) * g->co + d,
+                                      ((n * g->oh + o) * g->ow + q) * g->co + d);
+                    }
+            }
+}
+
+typedef struct total {
+    const problem *p;
+    double sum, size;
+    int64_t terms;
+} total;
+static void add_product(void *arg, int64_t xi, int64_t wi, int64_t yi) {
+    total *t = arg;
+    const problem *p = t->p;
+    double v = p->dir == FG_CONV_FWD  ? (double)p->x.p[xi] * (double)p->w.p[wi]
+               : p->dir == FG_CONV_DX ? (double)p->y.p[yi] * (double)p->w.p[wi]
+                                      : (double)p->x.p[xi] * (double)p->y.p[yi];
+    t->sum += v, t->size += fabs(v), t->terms++;
+}
+static int out_operand(fg_conv_dir d) { return d == FG_CONV_FWD ? 2 : d == FG_CONV_DX ? 0 : 1; }
+
+static void check_output(const fg_context *ctx, const problem *p, int which, int64_t at) {
+    total t = { .p = p };
+    products(&p->g, out_operand(p->dir), at, add_product, &t);
+    int64_t channels = p->dir == FG_CONV_FWD ? p->g.co : p->g.ci;
+    double bias = p->a.bias ? (double)p->a.bias[at % channels] : 0;
+    double want = act_exact(t.sum + bias, p->a.act, (double)p->a.slope), got = (double)p->out.p[at];
+    double tol = real_eps * ((4 + sqrt((double)t.terms)) * t.size + fabs(bias) + 4 * fabs(want) + 1e-3);
+    ck_assert_msg(fabs(got - want) <= tol, "%s, geometry %d, %s, bias %d, act %d: output %ld is %.9g, expected %.9g", ctx->k->isa,
+                  which, dir_names[p->dir], p->a.bias != NULL, (int)p->a.act, (long)at, got, want);
+}
+
+/* All outputs of small problems; of large ones the corners, a sample, and that nothing was left unwritten. */
+static void check_problem(const fg_context *ctx, const problem *p, int which) {
+    int64_t size = out_size(&p->g, p->dir);
+    for (int64_t i = 0; i < size; i++)
+        ck_assert_msg(isfinite(p->out.p[i]), "%s, geometry %d, %s: output %ld is %g", ctx->k->isa, which, dir_names[p->dir],
+                      (long)i, (double)p->out.p[i]);
+    if (macs(&p->g) < 1.5e6) {
+        for (int64_t i = 0; i < size; i++) check_output(ctx, p, which, i);
+        return;
+    }
+    int64_t samples = (int64_t)(4e6 / (macs(&p->g) / (double)size)) + 40;
+    for (int64_t i = 0; i < samples; i++) check_output(ctx, p, which, random_below(size));
+    for (int64_t i = 0; i < 20 && i < size; i++) check_output(ctx, p, which, i), check_output(ctx, p, which, size - 1 - i);
+}
+
+START_TEST(geometries) {
+    EACH_ISA(isa) {
+        fg_context *ctx = context_for(isa);
+        for (int i = 0; i < GEOMS; i++)
+            for (int d = 0; d < 3; d++) {
+                problem p = problem_new(i, (fg_conv_dir)d, (i + d) % 2);
+                drive(ctx, &p);
+                check_problem(ctx, &p, i);
+                problem_free(&p);
+            }
+        fg_context_free(ctx);
+    }
+}
+END_TEST
+
+START_TEST(bias_and_activation) {
+    EACH_ISA(isa) {
+        fg_context *ctx = context_for(isa);
+        for (int i = 0; i < GEOMS; i++) {
+            if (macs(&geoms[i]) > 2e7) continue;
+            for (int d = 0; d < 2; d++)
+                for (int v = 0; v < 3; v++) {
+                    problem p = problem_new(i, (fg_conv_dir)d, i % 2);
+                    p.a.act = (fg_act)((i + v * 2 + d) % 6), p.a.slope = (fg_real)0.2;
+                    if (v) p.a.bias = p.bias.p;
+                    drive(ctx, &p);
+                    check_problem(ctx, &p, i);
+                    problem_free(&p);
+                }
+        }
+        fg_context_free(ctx);
+    }
+}
+END_TEST
+
+START_TEST(same_bits_for_any_team) {
+    EACH_ISA(isa) {
+        fg_context *ctx[3];
+        for (int t = 0; t < 3; t++) ctx[t] = context_for(isa), fg_set_threads(ctx[t], t + 1);
+        for (int i = 0; i < GEOMS; i++)
+            for (int d = 0; d < 3; d++) {
+                size_t bytes = (size_t)out_size(&geoms[i], (fg_conv_dir)d) * sizeof(fg_real);
+                problem p = problem_new(i, (fg_conv_dir)d, false);
+                fg_real *first = malloc(bytes);
+                for (int t = 0; t < 3; t++) {
+                    drive(ctx[t], &p);
+                    if (t == 0) memcpy(first, p.out.p, bytes);
+                    ck_assert_msg(!memcmp(first, p.out.p, bytes), "%s, geometry %d, %s: other bits with %d threads",
+                                  ctx[t]->k->isa, i, dir_names[d], t + 1);
+                }
+                free(first);
+                problem_free(&p);
+            }
+        for (int t = 0; t < 3; t++) fg_context_free(ctx[t]);
+    }
+}
+END_TEST
+
+typedef struct mark {
+    int operand; /* whose index is marked */
+    char *hit;
+} mark;
+static void mark_product(void *arg, int64_t xi, int64_t wi, int64_t yi) {
+    mark *m = arg;
+    m->hit[m->operand == 0 ? xi : m->operand == 1 ? wi : yi] = 1;
+}
+
+/* One NaN or infinity in an operand: outputs are not finite where, and only where, a product uses it. `exact_weights`:
+ * weights too, which holds except for batches below six on vector kernels (zeros stand for taps outside). */
+static void spread(fg_context *ctx, int i, fg_conv_dir dir, int operand, fg_real bad) {
+    problem p = problem_new(i, dir, false);
+    fence *f = operand == 0 ? &p.x : operand == 1 ? &p.w : &p.y;
+    int64_t size = operand == 0 ? x_size(&p.g) : operand == 1 ? w_size(&p.g) : y_size(&p.g), outs = out_size(&p.g, dir);
+    for (int round = 0; round < 4; round++) {
+        int64_t at = round == 0 ? 0 : round == 1 ? size - 1 : random_below(size);
+        fg_real old = f->p[at];
+        f->p[at] = bad;
+        drive(ctx, &p);
+        f->p[at] = old;
+        mark m = { out_operand(dir), calloc((size_t)outs, 1) };
+        products(&p.g, operand, at, mark_product, &m);
+        for (int64_t o = 0; o < outs; o++)
+            ck_assert_msg(isfinite(p.out.p[o]) == !m.hit[o], "%s, geometry %d, %s: %g in operand %d at %ld, output %ld is %g",
+                          ctx->k->isa, i, dir_names[dir], (double)bad, operand, (long)at, (long)o, (double)p.out.p[o]);
+        free(m.hit);
+    }
+    problem_free(&p);
+}
+
+START_TEST(special_values_stay_where_they_belong) {
+    EACH_ISA(isa) {
+        fg_context *ctx = context_for(isa);
+        for (int i = 0; i < GEOMS; i++) {
+            if (macs(&geoms[i]) > 2e7) continue;
+            for (int d = 0; d < 3; d++)
+                for (int operand = 0; operand < 3; operand++) {
+                    if (operand == out_operand((fg_conv_dir)d)) continue;
+                    if (operand == 1 && geoms[i].n < 6 && isa != FG_ISA_SCALAR)
+                        continue; /* documented: zeros stand for taps outside */
+                    spread(ctx, i, (fg_conv_dir)d, operand, operand == 1 || i % 2 ? (fg_real)INFINITY : (fg_real)NAN);
+                }
+        }
+        fg_context_free(ctx);
+    }
+}
+END_TEST
+
+/* Plans of layers far larger than a test can run keep their promises. */
+START_TEST(plans_of_large_layers) {
+    static const fg_conv_geom big[] = {
+        { 128, 64, 64, 512, 64, 64, 512, 7, 7, 1, 1, 3, 3 }, { 4096, 256, 256, 3, 128, 128, 64, 4, 4, 2, 2, 1, 1 },
+        { 64, 4, 4, 2048, 4, 4, 2048, 5, 5, 1, 1, 2, 2 },    { 1, 1024, 1024, 64, 1024, 1024, 3, 7, 7, 1, 1, 3, 3 },
+        { 512, 16, 16, 1, 16, 16, 1, 5, 5, 1, 1, 2, 2 },     { 512, 16, 16, 1024, 16, 16, 2, 5, 5, 1, 1, 2, 2 },
+    };
+    EACH_ISA(isa)
+    for (int i = 0; i < 6; i++)
+        for (int d = 0; d < 3; d++) {
+            fg_conv_plan p;
+            fg_kernels_for(isa)->conv_plan(&big[i], (fg_conv_dir)d, false, &p);
+            ck_assert_int_ge(p.chunks, 8);
+            ck_assert_int_le(p.chunks, 1 << 16);
+            ck_assert_uint_le(p.partials, (size_t)32 << 20);
+            ck_assert_uint_le(p.scratch, (size_t)2 << 20);
+        }
+}
+END_TEST
+
+START_TEST(levels_differ) { check_levels_differ(); }
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("conv");
+    TCase *t = tcase_create("conv");
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, levels_differ);
+    tcase_add_test(t, geometries);
+    tcase_add_test(t, bias_and_activation);
+    tcase_add_test(t, same_bits_for_any_team);
+    tcase_add_test(t, special_values_stay_where_they_belong);
+    tcase_add_test(t, plans_of_large_layers);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
