@@ -67,7 +67,7 @@ UNARY_GRAD(sigmoid, v_act_back(dy, v, FG_ACT_SIGMOID, a))
 UNARY_GRAD(softplus, v_act_back(dy, v, FG_ACT_SOFTPLUS, a))
 UNARY_GRAD(relu, v_act_back(dy, v, FG_ACT_RELU, a))
 UNARY_GRAD(leaky_relu, v_act_back(dy, v, FG_ACT_LEAKY_RELU, a))
-UNARY_GRAD(clamp, v_sel(v_and(v_le(a, v), v_le(v, b)), dy, v_zero()))
+UNARY_GRAD(clamp, v_sel(v_and(v_lt(a, v), v_lt(v, b)), dy, v_zero()))
 
 /* ---------------------------------------------------------------- binary: an operand of stride 0 is a broadcast scalar */
 #define BINARY(name, expr)                                                                                                       \

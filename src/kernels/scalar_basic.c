@@ -98,7 +98,7 @@ UNARY_GRAD(sigmoid, r_act_back(dy, v, FG_ACT_SIGMOID, 0))
 UNARY_GRAD(softplus, r_act_back(dy, v, FG_ACT_SOFTPLUS, 0))
 UNARY_GRAD(relu, r_act_back(dy, v, FG_ACT_RELU, 0))
 UNARY_GRAD(leaky_relu, r_act_back(dy, v, FG_ACT_LEAKY_RELU, a))
-UNARY_GRAD(clamp, v >= a && v <= b ? dy : 0)
+UNARY_GRAD(clamp, v > a && v < b ? dy : 0)
 UNARY_GRAD(pow_any, dy *(a *r_pow(v, a - 1)))
 
 static void ug_pow(const fg_real *dy, const fg_real *v, fg_real *dx, size_t n, fg_real a, fg_real b) {

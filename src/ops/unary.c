@@ -56,7 +56,7 @@ static void vjp_clamp(fg_vjp *v) {
     const unary_opts *o = v->opts;
     fg_scope *s = v->s;
     fg_tensor *lo = fg_full(s, FG_F32, FG_SCALAR, o->a), *hi = fg_full(s, FG_F32, FG_SCALAR, o->b);
-    v->dx[0] = fg_mul(s, v->dy, fg_mul(s, fg_ge(s, v->in[0], lo), fg_le(s, v->in[0], hi)));
+    v->dx[0] = fg_mul(s, v->dy, fg_mul(s, fg_gt(s, v->in[0], lo), fg_lt(s, v->in[0], hi)));
 }
 static void vjp_pow(fg_vjp *v) {
     double p = ((const unary_opts *)v->opts)->a;

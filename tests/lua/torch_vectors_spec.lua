@@ -217,10 +217,11 @@ describe("PyTorch: optimizer", function()
       opt:step()
       for i, key in ipairs(case.params) do
         close(params[i]:detach(), get("after." .. key)[t], ("%s after step %d"):format(key, t))
-        -- the change as well: a small step on a large parameter could hide inside the bound above
+        -- the change as well: a small step on a large parameter could hide inside the bound above (looser by what f32 itself
+        -- rounds away: 1.2e-7 of a parameter near 2 is 2.8e-4 of the smallest case's change of 8.5e-4)
         if t == case.steps then
           local start = get(key)
-          close(params[i]:detach() - start, get("after." .. key)[t] - start, key .. "'s whole change", 1e-4)
+          close(params[i]:detach() - start, get("after." .. key)[t] - start, key .. "'s whole change", 3e-4)
         end
       end
     end
