@@ -253,12 +253,12 @@ function cli.help(spec)
   return table.concat(out)
 end
 
--- "dir/file.lua:12: text" -> "text"; several lines become one.
+-- "dir/file.lua:12: text" -> "text"; several lines become one. Places in data files stay: they name the culprit.
 local function one_line(message)
   if type(message) ~= "string" then
     message = tostring(message)
   end
-  message = message:gsub("^%S-:%d+: ", ""):gsub("^%[string .-%]:%d+: ", "")
+  message = message:gsub("^[^\n]-%.lua:%d+: ", ""):gsub("^%[string .-%]:%d+: ", ""):gsub("^%(command line%):%d+: ", "")
   return (message:gsub("%s*\n%s*", " "))
 end
 
