@@ -61,8 +61,9 @@ static int layer_forward(lua_State *L) {
     binding *b = bind_enter(L);
     forward_args a = { .l = check_leaf(L, b, "forward", 1), .x = bind_to_tensor(L, b, 2), .act = FG_ACT_NONE };
     if (!a.x) {
+        const char *got = bind_type_name(L, b, 2); /* may push a string */
         lua_pushnil(L);
-        lua_pushfstring(L, "a tensor expected, got %s", bind_type_name(L, b, 2));
+        lua_pushfstring(L, "a tensor expected, got %s", got);
         return 2;
     }
     fg_layer_train(a.l, lua_toboolean(L, 3));
