@@ -69,8 +69,8 @@ static fg_status infer_conv(fg_call *c) {
         check_opts(c, o) != FG_OK)
         return FG_EINVAL;
     if (x->dim[3] != w->dim[2])
-        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
-                           fg_str(w), (long long)w->dim[2]);
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
+                           FG_PLURAL(x->dim[3]), fg_str(w), (long long)w->dim[2]);
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[3];
     for (int i = 0; i < 2; i++) {
@@ -179,8 +179,8 @@ static fg_status infer_transposed(fg_call *c) {
         check_opts(c, o) != FG_OK)
         return FG_EINVAL;
     if (x->dim[3] != w->dim[3])
-        return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
-                           fg_str(w), (long long)w->dim[3]);
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
+                           FG_PLURAL(x->dim[3]), fg_str(w), (long long)w->dim[3]);
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[2];
     for (int i = 0; i < 2; i++) {

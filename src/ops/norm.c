@@ -72,8 +72,8 @@ static fg_status infer(fg_call *c) {
     int64_t ch = x->dim[x->ndim - 1];
     for (int i = 1; i < STATS; i++)
         if (c->in[i] && (c->in[i]->shape.ndim != 1 || c->in[i]->shape.dim[0] != ch))
-            return fg_op_error(c, FG_EINVAL, "input %s has %lld channels, %s is %s", fg_str(x), (long long)ch, name[i],
-                               fg_str(&c->in[i]->shape));
+            return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, %s is %s", fg_str(x), (long long)ch, FG_PLURAL(ch),
+                               name[i], fg_str(&c->in[i]->shape));
     for (int i = RMEAN; i <= RVAR; i++)
         if (c->in[i] && c->in[i]->dtype != FG_F32) return fg_op_error(c, FG_EINVAL, "%s must be f32", name[i]);
     if (o->eps == 0) o->eps = 1e-5;

@@ -20,6 +20,9 @@ fg_status fg_op_error(fg_call *c, fg_status st, const char *fmt, ...) __attribut
 /* "[64,28,28,1]" in one of 8 rotating buffers of the calling thread: for messages only. */
 const char *fg_str(const fg_shape *sh);
 
+/* "1 channel", "2 channels" */
+#define FG_PLURAL(n) ((n) == 1 ? "" : "s")
+
 /* Broadcast of two shapes as NumPy; false when they do not fit. */
 bool fg_broadcast(const fg_shape *a, const fg_shape *b, fg_shape *out);
 /* 0..ndim-1 from a possibly negative axis; -1 when out of range. */

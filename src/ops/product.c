@@ -21,8 +21,9 @@ static fg_status infer_matmul(fg_call *c) {
     if (a->ndim != 2 || b->ndim != 2)
         return fg_op_error(c, FG_EINVAL, "expected two matrices, got %s and %s", fg_str(a), fg_str(b));
     if (a->dim[!o->ta] != b->dim[o->tb])
-        return fg_op_error(c, FG_EINVAL, "%s%s has %lld columns, %s%s has %lld rows", fg_str(a), o->ta ? " transposed" : "",
-                           (long long)a->dim[!o->ta], fg_str(b), o->tb ? " transposed" : "", (long long)b->dim[o->tb]);
+        return fg_op_error(c, FG_EINVAL, "%s%s has %lld column%s, %s%s has %lld row%s", fg_str(a), o->ta ? " transposed" : "",
+                           (long long)a->dim[!o->ta], FG_PLURAL(a->dim[!o->ta]), fg_str(b), o->tb ? " transposed" : "",
+                           (long long)b->dim[o->tb], FG_PLURAL(b->dim[o->tb]));
     c->out_shape = FG_SHAPE(a->dim[o->ta], b->dim[!o->tb]);
     return FG_OK;
 }
@@ -85,8 +86,8 @@ static fg_status infer_linear(fg_call *c) {
     if (x->ndim != 2 || w->ndim != 2)
         return fg_op_error(c, FG_EINVAL, "expected input [N,in] and weight [in,out], got %s and %s", fg_str(x), fg_str(w));
     if (x->dim[1] != w->dim[0])
-        return fg_op_error(c, FG_EINVAL, "input %s has %lld features, weight %s expects %lld", fg_str(x), (long long)x->dim[1],
-                           fg_str(w), (long long)w->dim[0]);
+        return fg_op_error(c, FG_EINVAL, "input %s has %lld feature%s, weight %s expects %lld", fg_str(x), (long long)x->dim[1],
+                           FG_PLURAL(x->dim[1]), fg_str(w), (long long)w->dim[0]);
     c->out_shape = FG_SHAPE(x->dim[0], w->dim[1]);
     return fg_check_bias(c, c->in[2], w->dim[1]);
 }

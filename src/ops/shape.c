@@ -29,8 +29,8 @@ static fg_status infer_reshape(fg_call *c) {
         return FG_OK;
     }
     if (hole < 0 && known == c->in[0]->numel) return FG_OK;
-    return fg_op_error(c, FG_EINVAL, "%s has %lld elements, which do not fit %s", fg_str(&c->in[0]->shape),
-                       (long long)c->in[0]->numel, fg_str(&o->shape));
+    return fg_op_error(c, FG_EINVAL, "%s has %lld element%s, which cannot be shaped %s", fg_str(&c->in[0]->shape),
+                       (long long)c->in[0]->numel, FG_PLURAL(c->in[0]->numel), fg_str(&o->shape));
 }
 static fg_status forward_reshape(fg_call *c) {
     c->y = fg_tensor_view(c->in[0], &c->out_shape, 0);
