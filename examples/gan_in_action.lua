@@ -53,6 +53,7 @@ local function main(opt)
   if opt.net == "dcgan" then
     G, D = dcgan()
   end
+  G.latent = { dim = Z, dist = "normal", range = { -1, 1 } } -- goes into its file, so that sample.lua can use it
   print(nn.summary(G, { 1, Z }))
   print(nn.summary(D, { 1, 28, 28, 1 }))
   local d_lr, g_lr = cli.rates(opt, 1e-3, 1e-3)

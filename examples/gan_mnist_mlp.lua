@@ -35,7 +35,8 @@ local function main(opt)
     loader = data.Loader(digits, { batch = opt.batch }),
     d_opt = optim.Adam(D:parameters(), { lr = d_lr, betas = { 0.5, 0.9 } }),
     g_opt = optim.Adam(G:parameters(), { lr = g_lr, betas = { 0.5, 0.9 } }),
-    loss = opt.loss, real_label = opt.real_label, d_steps = opt.d_steps, d_batch = "joint", ema = false,
+    loss = opt.loss, real_label = opt.real_label, d_steps = opt.d_steps, ema = false,
+    d_batch = "joint", d_reduction = "mean", -- Keras: one minibatch of reals and fakes, the mean over both
     steps = opt.steps, epochs = not opt.steps and opt.epochs or nil,
     out = opt.out or fg.train.next_free("runs/gan_mnist_mlp"), sample_every = opt.sample_every,
     options = { name = "gan_mnist_mlp.lua", seed = opt.seed },

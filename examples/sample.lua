@@ -18,8 +18,7 @@ local function main(opt)
   local G = assert(fg.nn.load(opt.generator)) -- architecture, weights and latent prior are all in the file
   local images = G:sample(opt.n)
   local columns = opt.columns or math.ceil(math.sqrt(opt.n))
-  local low = opt.range == "0..1" and 0 or -1
-  local grid = fg.image.grid(images, { cols = columns, pad = 2, range = { low, 1 } })
+  local grid = fg.image.grid(images, { cols = columns, pad = 2, range = G.latent.range or { -1, 1 } })
   assert(fg.image.write_png(opt.out, grid))
   print(opt.n .. " samples in " .. opt.out)
 end
@@ -32,7 +31,6 @@ os.exit(cli.main(main, {
     { "n", default = 64, min = 1, max = 100000, help = "pictures" },
     { "out", default = "samples.png", value = "PNG", help = "picture file to write" },
     { "columns", type = "int", min = 1, help = "pictures in a row (default: a square)" },
-    { "range", choices = { "-1..1", "0..1" }, default = "-1..1", help = "values G gives for black and white" },
     { "seed", default = 1, help = "seed of the latents" },
     { "threads", type = "int", min = 1, max = 64, help = "threads (default: the cores this process may use)" },
   },

@@ -127,6 +127,7 @@ describe("examples", function()
       local out = folder()
       succeeds("gan_in_action.lua --steps 2 --batch 8 " .. more .. " --data " .. digits .. " --out " .. out, out,
         { "fakes000002.png", "generator.safetensors", "losses.svg" })
+      succeeds("sample.lua --generator " .. out .. "/generator.safetensors --n 3 --out " .. out .. "/s.png", out, { "s.png" })
     end
   end)
   it("spiral.lua draws D's surface", function()

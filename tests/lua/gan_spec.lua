@@ -205,13 +205,14 @@ describe("the latent prior", function()
   end)
   it("travels with the generator's file", function()
     local G = nn.Sequential { nn.Linear(4, 3) }
-    G.latent = { dim = 4, dist = "uniform" }
+    G.latent = { dim = 4, dist = "uniform", range = { 0, 1 } }
     local path = os.tmpname() .. ".safetensors"
     assert(G:save(path))
     local loaded = assert(nn.load(path))
     os.remove(path)
     assert.same({ 7, 3 }, loaded:sample(7).shape)
     assert.equal("uniform", loaded.latent.dist)
+    assert.same({ 0, 1 }, loaded.latent.range)
     assert.has_error(function() nn.Sequential { nn.Linear(4, 3) }:sample(7) end)
   end)
   it("samples in eval mode and restores the mode", function()

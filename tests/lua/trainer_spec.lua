@@ -343,9 +343,10 @@ describe("the Trainer", function()
     assert.is_true(result.steps < 1000)
     assert.truthy(read(out .. "/losses.svg"))
     assert.truthy(read(out .. "/generator.safetensors"))
-    local again = t.trainer
+    local again = t.trainer -- and it may go on
     again.steps = again.step_count + 2
     assert.is_false(again:run().interrupted)
+    assert.equal(again.step_count, select(2, read(out .. "/stats.jsonl"):gsub("\n", "")))
   end)
   it("reports a folder it cannot write", function()
     local file = os.tmpname()

@@ -8,23 +8,24 @@ local latent = {}
 ---@class forger.gan.Latent
 ---@field dim integer
 ---@field dist "normal"|"uniform"
+---@field range number[]? values that stand for black and white in the samples, for whoever shows them
 local Latent = {}
 Latent.__index = Latent
 
 --- A prior over vectors of length `dim`: "normal" is N(0,1), "uniform" is U(-1,1), each component on its own.
----@param options {dim: integer, dist: "normal"|"uniform"?}
+---@param options {dim: integer, dist: "normal"|"uniform"?, range: number[]?}
 ---@return forger.gan.Latent
 function latent.new(options)
   if getmetatable(options) == Latent then
     return options
   end
-  options = words.check_options("gan.Latent", options, { "dim", "dist" })
+  options = words.check_options("gan.Latent", options, { "dim", "dist", "range" })
   local dim = math.tointeger(options.dim)
   if not dim or dim < 1 then
     error("gan.Latent: dim must be a whole number of at least 1, got " .. tostring(options.dim), 2)
   end
   local dist = words.check_choice("gan.Latent", "dist", options.dist or "normal", { "normal", "uniform" })
-  return setmetatable({ dim = dim, dist = dist }, Latent)
+  return setmetatable({ dim = dim, dist = dist, range = options.range }, Latent)
 end
 
 --- Draws n latent vectors.
@@ -42,7 +43,7 @@ end
 --- As plain data, for files.
 ---@return table
 function Latent:config()
-  return { dim = self.dim, dist = self.dist }
+  return { dim = self.dim, dist = self.dist, range = self.range }
 end
 
 -- Largest minibatch of sampling: more would only need more memory.

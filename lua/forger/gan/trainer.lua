@@ -100,8 +100,6 @@ local function new(options)
   local self = setmetatable({ notes = {}, step_count = 0, d_updates = 0 }, Trainer)
   self.G, self.loader, self.g_opt, self.d_opt = options.G, options.loader, options.g_opt, options.d_opt
   self.D, self.stripped = strip_sigmoid(options.D)
-  self.latent = latent.new(options.latent)
-  self.G.latent = self.latent:config()
   self.loss = losses.make(options.loss or "non_saturating", { real_label = options.real_label, label_flip = options.label_flip })
   self.real_label = options.real_label or 1
   self.regularizers = options.regularizers or {}
@@ -116,6 +114,9 @@ local function new(options)
   self.sample_every = whole("sample_every", options.sample_every, 500, 0)
   self.samples = whole("samples", options.samples, 64, 1)
   self.range = options.range or (self.loader.dataset and self.loader.dataset.range) or { -1, 1 }
+  self.latent = latent.new(options.latent)
+  self.latent.range = self.latent.range or self.range
+  self.G.latent = self.latent:config()
   self.out, self.script_options = options.out, options.options
   self.progress = options.progress ~= false
   if (options.steps == nil) == (options.epochs == nil) then
@@ -140,6 +141,9 @@ local function new(options)
     self:note("D has BatchNorm and sees reals and fakes in one minibatch: their statistics mix, which tells D little; "
       .. "d_batch = \"split\" keeps them apart")
   end
+  if self.loss.name == "wasserstein" and #self.regularizers == 0 then
+    self:note("the wasserstein loss needs a D of bounded slope, and nothing bounds it here: add a gradient_penalty")
+  end
   if self.stripped then
     self:note("D ends in Sigmoid: the losses take logits, so it is left out")
   end
@@ -161,6 +165,8 @@ local function new(options)
   return self
 end
 
+--- Keeps a remark that `run` writes to log.txt and stderr before the first step.
+---@param text string
 function Trainer:note(text)
   self.notes[#self.notes + 1] = text
 end
@@ -374,6 +380,8 @@ local function write_files(self)
   self.written = self.step_count
 end
 
+--- Every setting of the run as plain data: what options.json holds.
+---@return table
 function Trainer:config()
   local penalties = {}
   for i, r in ipairs(self.regularizers) do
@@ -392,12 +400,14 @@ local function start(self)
   if not self.fixed then
     self.fixed = self.latent:draw(self.samples, "sample")
   end
-  if not self.out then
+  if not self.out or self.folder then
     return
   end
   self.folder = train.run_folder(self.out)
   self.folder:write("options.json", fg.json.encode(self:config(), true) .. "\n")
   self.folder:log(report.machine())
+  self.folder:log("G " .. tostring(self.G))
+  self.folder:log("D " .. tostring(self.D))
   local dataset = self.loader.dataset
   if dataset then
     local ids = {}
@@ -414,6 +424,16 @@ local function log(self, text)
   if self.folder then
     self.folder:log(text)
   end
+end
+
+-- Nine digits tell any two floats apart.
+local function rounded(record)
+  local copy = {}
+  for _, key in ipairs(words.sorted_keys(record)) do
+    local v = record[key]
+    copy[key] = math.type(v) == "float" and v == v and tonumber(string.format("%.9g", v)) or v
+  end
+  return copy
 end
 
 local function loop(self, bar)
@@ -441,7 +461,7 @@ local function loop(self, bar)
       history[key][step] = record[key]
     end
     if self.folder then
-      self.folder:stats(fg.json.encode(record))
+      self.folder:stats(fg.json.encode(rounded(record)))
     end
     if self.on_step then
       self.on_step(self, record)

@@ -67,6 +67,11 @@ function Progress:measure(step, now)
   end
 end
 
+--- The line for a step: place, share, bar on a terminal, rate, time left, text.
+---@param step integer
+---@param text string
+---@param now number seconds on the clock
+---@return string head, string bar, string tail
 function Progress:line(step, text, now)
   local done = self.total and self.total > 0 and math.min(1, step / self.total) or 0
   local hashes = math.floor(done * BAR + 0.5)
@@ -96,6 +101,8 @@ function Progress:update(step, text)
   end
 end
 
+--- Writes the newest line, in place on a terminal.
+---@param now number seconds on the clock
 function Progress:draw(now)
   local text = self.text
   if type(text) == "function" then

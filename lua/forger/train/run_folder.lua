@@ -31,17 +31,17 @@ local function next_free(path)
   return candidate
 end
 
---- Makes the folder and starts its files. Raises one line that names the path when it cannot be written. Pictures of
+--- Makes the folder. Raises one line that names the path when it cannot be written. Pictures, stats.jsonl and log.txt of
 --- an earlier run in the same folder are removed, so that the folder shows one run.
 ---@param path string
 ---@return forger.train.RunFolder
 local function open(path)
   check(core.mkdirs(path))
   local self = setmetatable({ path = path, pending = {}, pending_bytes = 0, started = core.clock() }, RunFolder)
-  check(core.write_file(self:file("stats.jsonl"), ""))
-  check(core.write_file(self:file("log.txt"), ""))
+  check(core.write_file(self:file(".writable"), ""))
+  check(core.remove(self:file(".writable")))
   for _, name in ipairs(check(core.list_dir(path))) do
-    if name:match("^fakes%d+%.png$") or name == "reals.png" then
+    if name:match("^fakes%d+%.png$") or name == "reals.png" or name == "stats.jsonl" or name == "log.txt" then
       check(core.remove(self:file(name)))
     end
   end
@@ -79,6 +79,7 @@ function RunFolder:stats(line)
   end
 end
 
+--- Writes the records that are still waiting to stats.jsonl.
 function RunFolder:flush()
   if #self.pending > 0 then
     check(core.append_file(self:file("stats.jsonl"), table.concat(self.pending)))
