@@ -48,6 +48,7 @@ function data.TensorDataset(...)
   return setmetatable({ tensors = tensors, size = tensors[1]:size(1) }, TensorDataset)
 end
 
+--- The rows at the given places, one tensor for each of the set's.
 ---@param ids integer[] 1-based positions
 ---@return forger.Tensor ...
 function TensorDataset:batch(ids)

@@ -306,11 +306,13 @@ function Schedule:step()
   return lr
 end
 
+--- Where the schedule stands, for resuming.
 ---@return table
 function Schedule:state_dict()
   return { base = self.base, count = self.count }
 end
 
+--- Takes over what state_dict gave and sets the optimizer's rate.
 ---@param dict table
 function Schedule:load_state_dict(dict)
   self.base, self.count = dict.base, dict.count

@@ -87,7 +87,7 @@ return {
     { "t:softplus", "t:softplus() -> tensor", "log(1 + exp t), stable." },
     { "t:relu", "t:relu() -> tensor", "max(t, 0)." },
     { "t:leaky_relu", "t:leaky_relu([slope = 0.01]) -> tensor", "t where positive, else slope * t." },
-    { "t:clamp", "t:clamp(low, high) -> tensor", "Limits every element; gradient 1 inside and on the bounds." },
+    { "t:clamp", "t:clamp(low, high) -> tensor", "Limits every element; gradient 1 between the bounds, 0 on them and outside." },
     { "t:cast", "t:cast(dtype) -> tensor", "Same as t:to(dtype), always a new tensor." },
     { "t:act_grad", "fg.act_grad(dy, y, activation [, slope]) -> tensor", "dy times the activation's slope, written in its output y." },
   },
