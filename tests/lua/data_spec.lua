@@ -179,7 +179,38 @@ describe("data.mnist", function()
     local unit = assert(data.mnist(dir, { range = { 0, 1 } })):batch { 1 }
     assert.near(0.2, unit:get(1, 2, 1, 1), 1e-6)
   end)
-  it("finds the folder from $FORGER_DATA's rules or says where it looked", function()
+  it("looks beside the script, in $FORGER_DATA and in the installed examples", function()
+    local base = folder()
+    local root = io.popen("pwd"):read("l")
+    local function found(setting, path)
+      local command = "cd " .. base .. " && " .. setting .. " lua5.4 " .. path .. " 2>&1"
+      local pipe = io.popen(command)
+      local text = pipe:read("a"):gsub("%s+$", "")
+      pipe:close()
+      return text
+    end
+    local function place(path)
+      assert(core.mkdirs(path))
+      assert(os.execute("cp " .. dir .. "/* " .. path))
+    end
+    write(base .. "/s.lua", "print(require('forger').data.mnist_folder())")
+    place(base .. "/given/mnist")
+    assert.equal(base .. "/given/mnist", found("FORGER_DATA=" .. base .. "/given", "s.lua"))
+    assert.equal(base .. "/given/mnist", found("FORGER_DATA=" .. base .. "/given/mnist", "s.lua"))
+    assert.equal(root .. "/examples/data/mnist", found("env -u FORGER_DATA", "s.lua")) -- this source tree
+    for _, home in ipairs { "tree/share/forger", "rocks/lib/luarocks/rocks-5.4/forger/dev-1" } do
+      local tree = base .. "/" .. home:match("^%a+")
+      assert(core.mkdirs(tree .. "/share/lua/5.4"))
+      assert(os.execute("ln -s " .. root .. "/lua/forger " .. tree .. "/share/lua/5.4/forger"))
+      place(base .. "/" .. home .. "/examples/data/mnist")
+      local path = tree .. "/share/lua/5.4/?"
+      assert.equal(base .. "/" .. home .. "/examples/data/mnist",
+        found("env -u FORGER_DATA LUA_PATH='" .. path .. ".lua;" .. path .. "/init.lua'", "s.lua"))
+    end
+    place(base .. "/data/mnist")
+    assert.equal("./data/mnist", found("FORGER_DATA=" .. base .. "/given", "s.lua"))
+  end)
+  it("says where it looked", function()
     local set, message = data.mnist(dir .. "/nowhere")
     assert.is_nil(set)
     assert.equal(dir .. "/nowhere: no such folder", message)

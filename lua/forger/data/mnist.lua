@@ -34,7 +34,6 @@ local function candidates()
     local folder = parent(script) or "."
     list[#list + 1] = folder .. "/data/mnist"
   end
-  list[#list + 1] = "data/mnist"
   local variable = core.getenv("FORGER_DATA")
   if variable and variable ~= "" then
     list[#list + 1] = variable .. "/mnist"
