@@ -81,37 +81,32 @@ void bind_push(lua_State *L, binding *b, fg_tensor *t) {
     bind_intern(L, b, -1);
 }
 
-int bind_make(lua_State *L, binding *b, bind_make_fn make, void *arg) {
-    char msg[FG_ERROR_CAP];
+/* Pushes a handle and fills it with what make gives; false with the message when make failed twice or for another reason than
+ * memory. Nothing of Lua runs between make and the filling. */
+static bool try_make(lua_State *L, binding *b, bind_make_fn make, void *arg, char msg[FG_ERROR_CAP]) {
     bind_handle *h = bind_new_handle(L, b);
     if (!fg_enter(b->ctx)) return bind_raise(L, b, "another thread is inside this Lua state's context");
     fg_tensor *y = make(b->scope, arg);
-    fg_status st = FG_OK;
-    if (!y) {
-        st = bind_take_error(b, msg);
-        if (st == FG_ENOMEM && lua_gc(L, LUA_GCISRUNNING, 0) > 0) {
-            fg_scope_release_to(b->scope, 0);
-            bind_collect(L, b);
-            y = make(b->scope, arg);
-            if (!y) bind_take_error(b, msg);
-        }
+    if (!y && bind_take_error(b, msg) == FG_ENOMEM && lua_gc(L, LUA_GCISRUNNING, 0) > 0) {
+        fg_scope_release_to(b->scope, 0);
+        bind_collect(L, b);
+        y = make(b->scope, arg);
+        if (!y) bind_take_error(b, msg);
     }
     if (y) bind_fill(h, fg_keep(y));
     fg_scope_release_to(b->scope, 0);
     fg_leave(b->ctx);
-    return y ? 1 : bind_raise(L, b, "%s", msg);
+    return y != NULL;
+}
+
+int bind_make(lua_State *L, binding *b, bind_make_fn make, void *arg) {
+    char msg[FG_ERROR_CAP];
+    return try_make(L, b, make, arg, msg) ? 1 : bind_raise(L, b, "%s", msg);
 }
 
 int bind_try(lua_State *L, binding *b, bind_make_fn make, void *arg) {
     char msg[FG_ERROR_CAP];
-    bind_handle *h = bind_new_handle(L, b);
-    if (!fg_enter(b->ctx)) return bind_raise(L, b, "another thread is inside this Lua state's context");
-    fg_tensor *y = make(b->scope, arg);
-    if (!y) bind_take_error(b, msg);
-    if (y) bind_fill(h, fg_keep(y));
-    fg_scope_release_to(b->scope, 0);
-    fg_leave(b->ctx);
-    if (y) return 1;
+    if (try_make(L, b, make, arg, msg)) return 1;
     lua_pushnil(L);
     lua_pushstring(L, msg);
     return 2;

@@ -47,6 +47,7 @@ describe("garbage", function()
     for i = 1, 150 do
       keep[i] = fg.ones(1000, 1000)
     end
+    assert.equal(150, #keep)
     assert.is_true(collections < 12, collections .. " collections for 600 MB that are in use")
   end)
 
