@@ -50,6 +50,7 @@ typedef struct fg_call {
     fg_shape out_shape;
     fg_tensor *y;
     bool track; /* a node will be recorded */
+    bool wide;  /* set by infer: the output stays f32 in every precision (a fused tanh, sigmoid or softplus) */
 } fg_call;
 
 typedef struct fg_vjp {

@@ -97,9 +97,10 @@ static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int 
                   (op->flags & FG_OPF_ANY) && in[0] ? (fg_dtype)in[0]->dtype : FG_F32,
                   FG_SCALAR,
                   NULL,
-                  track };
+                  track,
+                  false };
     if (op->infer(&c) != FG_OK) return fg_scope_fail(s);
-    fg_dtype final = c.out_dtype == FG_F32 && !(op->flags & FG_OPF_ANY) ? out_dtype(op, in, n, low) : c.out_dtype;
+    fg_dtype final = c.out_dtype == FG_F32 && !c.wide && !(op->flags & FG_OPF_ANY) ? out_dtype(op, in, n, low) : c.out_dtype;
 
     /* Everything that can fail for want of memory comes before forward. Converted inputs and, for a bf16 result, the f32
      * one live in s above `mark` until the op is done. */

@@ -71,6 +71,7 @@ static fg_status infer_conv(fg_call *c) {
     if (x->dim[3] != w->dim[2])
         return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
                            FG_PLURAL(x->dim[3]), fg_str(w), (long long)w->dim[2]);
+    c->wide = FG_ACT_WIDE(o->act);
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[3];
     for (int i = 0; i < 2; i++) {
@@ -181,6 +182,7 @@ static fg_status infer_transposed(fg_call *c) {
     if (x->dim[3] != w->dim[3])
         return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
                            FG_PLURAL(x->dim[3]), fg_str(w), (long long)w->dim[3]);
+    c->wide = FG_ACT_WIDE(o->act);
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[2];
     for (int i = 0; i < 2; i++) {

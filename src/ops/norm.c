@@ -83,6 +83,7 @@ static fg_status infer(fg_call *c) {
     if (o->training && c->in[X]->numel <= ch)
         return fg_op_error(c, FG_EINVAL, "input %s has one value a channel; training needs at least two to have a variance",
                            fg_str(x));
+    c->wide = FG_ACT_WIDE(o->act);
     c->out_shape = *x;
     return FG_OK;
 }

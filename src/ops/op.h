@@ -20,6 +20,9 @@ fg_status fg_op_error(fg_call *c, fg_status st, const char *fmt, ...) __attribut
 /* "[64,28,28,1]" in one of 8 rotating buffers of the calling thread: for messages only. */
 const char *fg_str(const fg_shape *sh);
 
+/* An activation whose output must not be rounded to bf16: near 1 its gradient would die. */
+#define FG_ACT_WIDE(act) ((act) == FG_ACT_TANH || (act) == FG_ACT_SIGMOID || (act) == FG_ACT_SOFTPLUS)
+
 /* "1 channel", "2 channels" */
 #define FG_PLURAL(n) ((n) == 1 ? "" : "s")
 

@@ -88,6 +88,7 @@ static fg_status infer_linear(fg_call *c) {
     if (x->dim[1] != w->dim[0])
         return fg_op_error(c, FG_EINVAL, "input %s has %lld feature%s, weight %s expects %lld", fg_str(x), (long long)x->dim[1],
                            FG_PLURAL(x->dim[1]), fg_str(w), (long long)w->dim[0]);
+    c->wide = FG_ACT_WIDE(((const fg_linear_opts *)c->opts)->act);
     c->out_shape = FG_SHAPE(x->dim[0], w->dim[1]);
     return fg_check_bias(c, c->in[2], w->dim[1]);
 }
