@@ -47,6 +47,22 @@ function viz.smooth(y, beta)
   return out
 end
 
+-- On a logarithmic axis the average is that of the logarithms: what the eye sees.
+local function smooth_on_axis(y, beta, log)
+  if not log then
+    return viz.smooth(y, beta)
+  end
+  local logs = {}
+  for i = 1, #y do
+    logs[i] = finite(y[i]) and y[i] > 0 and math.log(y[i]) or 0 / 0
+  end
+  local out = viz.smooth(logs, beta)
+  for i = 1, #out do
+    out[i] = math.exp(out[i])
+  end
+  return out
+end
+
 -- A line through (x, y) with at most `columns` buckets, each drawn from its lowest to its highest value.
 local function polyline(svg, x, y, sx, sy, columns, style)
   local commands, pen = {}, false
@@ -122,7 +138,7 @@ function viz.lines(spec)
       local beta = s.smooth or spec.smooth or (#s.y > 100 and 1 - 50 / #s.y or 0)
       local line = { x = x, y = s.y, color = color_of(s, i), dash = s.dash }
       if beta > 0 then
-        line.smooth = viz.smooth(s.y, math.min(beta, 0.995))
+        line.smooth = smooth_on_axis(s.y, math.min(beta, 0.995), spec.log_y)
       end
       for k = 1, #x do
         x_lo, x_hi = math.min(x_lo, x[k]), math.max(x_hi, x[k])

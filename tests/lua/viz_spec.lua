@@ -111,6 +111,21 @@ describe("figures", function()
   it("with a log axis leave zero out", function()
     check_xml(viz.render(viz.lines { log_y = true, series = { { name = "a", y = { 1, 0, 0.1, 0.01 } } } }))
   end)
+  it("smooth logarithms on a log axis", function()
+    -- y falls by 10 each 40 points: a straight line, which smoothing of the values themselves would bend upwards
+    local falling = sequence(400, function(i) return 10 ^ (-i / 40) end)
+    local text = viz.render(viz.lines { log_y = true, smooth = 0.9, series = { { name = "a", y = falling } } })
+    check_xml(text)
+    local d = text:match('<path d="([^"]+)"[^>]*stroke%-width="2"')
+    local xs, ys = {}, {}
+    for x, y in d:gmatch("[ML]([%d.]+) ([%d.]+)") do
+      xs[#xs + 1], ys[#ys + 1] = tonumber(x), tonumber(y)
+    end
+    local half = #xs // 2
+    local first = (ys[half] - ys[half // 2]) / (xs[half] - xs[half // 2])
+    local second = (ys[#ys] - ys[half]) / (xs[#xs] - xs[half])
+    assert.near(1, first / second, 0.02)
+  end)
   it("share the bins of all sets", function()
     local text = viz.render(viz.histogram { bins = 4, sets = { { name = "a", values = { 0, 0, 0 } }, { name = "b", values = { 4 } } } })
     check_xml(text)
