@@ -118,8 +118,8 @@ describe("figures", function()
     check_xml(text)
     local d = text:match('<path d="([^"]+)"[^>]*stroke%-width="2"')
     local xs, ys = {}, {}
-    for x, y in d:gmatch("[ML]([%d.]+) ([%d.]+)") do
-      xs[#xs + 1], ys[#ys + 1] = tonumber(x), tonumber(y)
+    for px, py in d:gmatch("[ML]([%d.]+) ([%d.]+)") do
+      xs[#xs + 1], ys[#ys + 1] = tonumber(px), tonumber(py)
     end
     local half = #xs // 2
     local first = (ys[half] - ys[half // 2]) / (xs[half] - xs[half // 2])
