@@ -1,0 +1,264 @@
+/* test_bf16.c: the bf16 mode: which ops emit which dtype, what stays f32, and how near its gradients are to f32's.
+ *
+ * bf16 has 8 significant bits: rounding to it costs at most 2^-9 = 0.002 of a value. Errors here are max|a-b| / max|b|. */
+#include "gan_help.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static fg_context *ctx;
+static fg_scope *s;
+static void setup(void) {
+    ctx = fg_context_new();
+    ck_assert_ptr_nonnull(ctx);
+    ck_assert_int_eq(fg_set_precision(ctx, FG_PRECISION_BF16), FG_OK);
+    s = fg_scope_open(ctx);
+}
+static void teardown(void) {
+    fg_scope_close(s);
+    fg_context_free(ctx);
+}
+#define IS(t, dt)                                                                                                                \
+    do {                                                                                                                         \
+        fg_tensor *t_ = (t);                                                                                                     \
+        ck_assert_msg(t_ != NULL, "%s: %s", #t, fg_last_error(ctx));                                                             \
+        ck_assert_msg(fg_tensor_dtype(t_) == (dt), "%s is %s", #t, fg_dtype_name(fg_tensor_dtype(t_)));                          \
+    } while (0)
+
+static double error(const fg_tensor *a, const fg_tensor *b) {
+    double e = 0, m = 1e-30;
+    for (int64_t i = 0; i < fg_tensor_numel(b); i++) {
+        e = fmax(e, fabs(fg_tensor_at(a, i) - fg_tensor_at(b, i)));
+        m = fmax(m, fabs(fg_tensor_at(b, i)));
+    }
+    return e / m;
+}
+
+/* ---------------------------------------------------------------- dtypes */
+START_TEST(dtypes_flow) {
+    fg_tensor *x = fg_normal(s, FG_SHAPE(2, 6, 6, 3), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor *w = fg_normal(s, FG_SHAPE(3, 3, 3, 4), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor *wt = fg_normal(s, FG_SHAPE(3, 3, 3, 4), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor *h = fg_conv2d(s, x, w, NULL, NULL), *f = fg_full(s, FG_F32, FG_SHAPE(1), 2);
+    IS(h, FG_BF16); /* products round f32 inputs and emit bf16 */
+    IS(fg_conv_transpose2d(s, h, wt, NULL, NULL), FG_BF16);
+    IS(fg_conv2d_dw(s, x, h, (int[]){ 3, 3 }, NULL), FG_F32); /* a weight's gradient */
+    fg_tensor *flat = fg_reshape(s, h, FG_SHAPE(2, -1)), *lw = fg_normal(s, FG_SHAPE(64, 5), 0, 1, FG_STREAM_DEFAULT);
+    IS(flat, FG_BF16);
+    IS(fg_linear(s, flat, lw, NULL, NULL), FG_BF16);
+    IS(fg_matmul(s, flat, lw, NULL), FG_BF16);
+    IS(fg_matmul(s, lw, lw, &(fg_matmul_opts){ .ta = true }), FG_BF16);
+    /* these keep what comes in */
+    fg_tensor *rm = fg_full(s, FG_F32, FG_SHAPE(4), 0), *rv = fg_full(s, FG_F32, FG_SHAPE(4), 1);
+    IS(fg_batch_norm(s, h, NULL, NULL, rm, rv, &(fg_batch_norm_opts){ .training = true }), FG_BF16);
+    IS(rm, FG_F32);
+    IS(fg_relu(s, h), FG_BF16);
+    IS(fg_leaky_relu(s, h, 0.2), FG_BF16);
+    IS(fg_dropout(s, h, 0.5), FG_BF16);
+    IS(fg_avg_pool2d(s, h, &(fg_pool_opts){ .kernel = { 2, 2 } }), FG_BF16);
+    IS(fg_max_pool2d(s, h, &(fg_pool_opts){ .kernel = { 2, 2 } }), FG_BF16);
+    IS(fg_upsample2d(s, h, (int[]){ 2, 2 }), FG_BF16);
+    IS(fg_transpose(s, h, NULL), FG_BF16);
+    IS(fg_slice(s, h, 0, 0, 1), FG_BF16);
+    IS(fg_slice(s, h, 3, 0, 1), FG_BF16);
+    IS(fg_concat(s, (fg_tensor *[]){ h, h }, 2, 0), FG_BF16);
+    IS(fg_relu(s, x), FG_F32);
+    /* these compute in f32 and stay there */
+    IS(fg_tanh(s, h), FG_F32);
+    IS(fg_sigmoid(s, h), FG_F32);
+    IS(fg_sum(s, h, NULL, false), FG_F32);
+    IS(fg_mean(s, h, FG_AXES(1, 2), false), FG_F32);
+    /* pairs: bf16 with f32 gives f32, numbers never promote */
+    IS(fg_add(s, h, h), FG_BF16);
+    IS(fg_mul(s, h, f), FG_F32);
+    IS(fg_affine(s, h, 2, 1), FG_BF16);
+    fg_set_precision(ctx, FG_PRECISION_F32); /* the mode concerns products only */
+    IS(fg_matmul(s, lw, lw, &(fg_matmul_opts){ .ta = true }), FG_F32);
+    IS(fg_relu(s, h), FG_BF16);
+    ck_assert_int_eq(fg_scope_status(s), FG_OK);
+}
+END_TEST
+
+/* A fused tanh or sigmoid emits f32 as the op alone does: in bf16 a sigmoid above 0.998 is 1 and its gradient dead. */
+START_TEST(fused_saturating_activations_stay_f32) {
+    fg_tensor *x = fg_full(s, FG_F32, FG_SHAPE(2, 2, 2, 1), 1), *w = fg_full(s, FG_F32, FG_SHAPE(1, 1, 1, 1), 7), *g;
+    fg_tensor_set_requires_grad(x, true);
+    fg_tensor *y[] = {
+        fg_conv2d(s, x, w, NULL, &(fg_conv2d_opts){ .act = FG_ACT_SIGMOID }),
+        fg_conv_transpose2d(s, x, w, NULL, &(fg_conv2d_opts){ .act = FG_ACT_SIGMOID }),
+        fg_linear(s, fg_reshape(s, x, FG_SHAPE(8, 1)), fg_reshape(s, w, FG_SHAPE(1, 1)), NULL,
+                  &(fg_linear_opts){ FG_ACT_SIGMOID, 0 }),
+    };
+    for (int i = 0; i < 3; i++) {
+        IS(y[i], FG_F32);
+        ck_assert_double_eq_tol(fg_tensor_at(y[i], 0), 1 / (1 + exp(-7)), 1e-6);
+        ck_assert_int_eq(fg_grad(s, fg_sum(s, y[i], NULL, false), NULL, &x, 1, false, false, &g), FG_OK);
+        double p = 1 / (1 + exp(-7));
+        ck_assert_msg(fabs(fg_tensor_at(g, 0) / (7 * p * (1 - p)) - 1) < 0.01, "%d: gradient %g", i, fg_tensor_at(g, 0));
+    }
+    fg_tensor *h =
+        fg_matmul(s, fg_normal(s, FG_SHAPE(8, 3), 0, 1, FG_STREAM_DEFAULT), fg_full(s, FG_F32, FG_SHAPE(3, 2), 1), NULL);
+    IS(h, FG_BF16);
+    IS(fg_batch_norm(s, h, NULL, NULL, NULL, NULL, &(fg_batch_norm_opts){ .training = true, .act = FG_ACT_TANH }), FG_F32);
+    IS(fg_linear(s, h, fg_full(s, FG_F32, FG_SHAPE(2, 2), 1), NULL, &(fg_linear_opts){ FG_ACT_RELU, 0 }), FG_BF16);
+}
+END_TEST
+
+START_TEST(products_round_and_sum_in_f32) {
+    enum { K = 600 };
+    fg_tensor *a = fg_normal(s, FG_SHAPE(3, K), 0, 1, FG_STREAM_DEFAULT),
+              *b = fg_normal(s, FG_SHAPE(K, 2), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor *y = fg_matmul(s, a, b, NULL);
+    for (int i = 0; i < 6; i++) {
+        double want = 0, rough = 0;
+        for (int k = 0; k < K; k++) {
+            double p = fg_bf16_to_float(fg_bf16_from_float((float)fg_tensor_at(a, i / 2 * K + k)));
+            want += p * fg_bf16_to_float(fg_bf16_from_float((float)fg_tensor_at(b, k * 2 + i % 2)));
+            rough += fg_tensor_at(a, i / 2 * K + k) * fg_tensor_at(b, k * 2 + i % 2);
+        }
+        ck_assert_msg(fabs(fg_tensor_at(y, i) - want) < fabs(want) / 256 + 1e-3, "%g, expected %g (unrounded %g)",
+                      fg_tensor_at(y, i), want, rough);
+    }
+    fg_tensor *w = fg_full(s, FG_F32, FG_SHAPE(1, 1), 1.001); /* 1.001 rounds to 1 */
+    ck_assert_double_eq(fg_tensor_at(fg_matmul(s, w, w, NULL), 0), 1);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- gradients, training */
+static double gradients(fg_precision precision, fg_tensor **grads, int *n) {
+    gan a;
+    fg_manual_seed(ctx, 2);
+    fg_set_precision(ctx, precision);
+    ck_assert(gan_open(&a, ctx, 8, 16));
+    fg_scope *q = fg_scope_open(ctx);
+    fg_tensor *score = fg_layer_forward(q, a.d, fg_layer_forward(q, a.g, gan_latent(q, &a)));
+    fg_tensor *loss = fg_mean(q, fg_softplus(q, fg_neg(q, score)), NULL, false);
+    double v = 0;
+    ck_assert_int_eq(fg_tensor_item(loss, &v), FG_OK);
+    ck_assert_int_eq(fg_backward(q, loss), FG_OK);
+    ck_assert_int_eq(fg_scope_close(q), FG_OK);
+    *n = 0;
+    for (int i = 0; i < a.n_g + a.n_d; i++) {
+        fg_tensor *t = i < a.n_g ? a.param_g[i] : a.param_d[i - a.n_g];
+        IS(t, FG_F32);
+        IS(fg_tensor_grad(t), FG_F32);
+        grads[(*n)++] = fg_scope_adopt(s, fg_keep(fg_tensor_grad(t)));
+    }
+    gan_close(&a);
+    return v;
+}
+START_TEST(gradients_are_near) {
+    fg_tensor *low[2 * GAN_PARAMS], *full[2 * GAN_PARAMS];
+    int n, m;
+    double a = gradients(FG_PRECISION_BF16, low, &n), b = gradients(FG_PRECISION_F32, full, &m), largest = 0;
+    ck_assert_int_eq(n, m);
+    ck_assert_msg(a != b, "the mode changes nothing");
+    ck_assert_double_eq_tol(a, b, 0.01);
+    for (int i = 0; i < n; i++) {
+        double e = 0, m = 0; /* of the whole tensor: |a-b| / |b| in the 2-norm */
+        for (int64_t k = 0; k < fg_tensor_numel(full[i]); k++) {
+            double d = fg_tensor_at(low[i], k) - fg_tensor_at(full[i], k);
+            e += d * d, m += fg_tensor_at(full[i], k) * fg_tensor_at(full[i], k);
+        }
+        e = sqrt(e / m);
+        largest = fmax(largest, e);
+        ck_assert_msg(e < 0.15, "parameter %d: relative error %g", i, e);
+    }
+    ck_assert_msg(largest > 1e-4, "gradients are the same: %g", largest);
+}
+END_TEST
+
+START_TEST(training_step_runs) {
+    double loss[2][20];
+    for (int mode = 0; mode < 2; mode++) {
+        gan a;
+        fg_manual_seed(ctx, 6);
+        fg_set_precision(ctx, mode ? FG_PRECISION_F32 : FG_PRECISION_BF16);
+        ck_assert(gan_open(&a, ctx, 8, 16));
+        for (int i = 0; i < 20; i++) {
+            ck_assert_msg(gan_step(&a) == FG_OK, "step %d: %s", i, fg_last_error(ctx));
+            loss[mode][i] = a.loss_d;
+        }
+        ck_assert(gan_finite(&a));
+        fg_tensor *t;
+        for (int i = 0; fg_layer_param(a.d, i, &t, NULL, 0); i++) IS(t, FG_F32);
+        for (int i = 0; fg_layer_buffer(a.g, i, &t, NULL, 0); i++) IS(t, FG_F32);
+        for (int i = 0; fg_optimizer_state(a.opt_d, i, &t, NULL, 0); i++) IS(t, FG_F32);
+        gan_close(&a);
+    }
+    ck_assert_msg(loss[0][19] != loss[1][19], "the mode changes nothing");
+    for (int i = 0; i < 20; i++) ck_assert_double_eq_tol(loss[0][i], loss[1][i], 0.05);
+}
+END_TEST
+
+/* Precision is captured at forward: switching the mode before backward changes no bit. */
+START_TEST(precision_is_captured) {
+    fg_tensor *x = fg_normal(s, FG_SHAPE(16, 32), 0, 1, FG_STREAM_DEFAULT),
+              *w = fg_normal(s, FG_SHAPE(32, 8), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor_set_requires_grad(w, true);
+    fg_tensor *g[2];
+    for (int i = 0; i < 2; i++) {
+        fg_set_precision(ctx, FG_PRECISION_BF16);
+        fg_tensor *y = fg_sum(s, fg_square(s, fg_matmul(s, x, w, NULL)), NULL, false);
+        if (i) fg_set_precision(ctx, FG_PRECISION_F32);
+        ck_assert_int_eq(fg_grad(s, y, NULL, &w, 1, false, false, &g[i]), FG_OK);
+        ck_assert_int_eq(fg_get_precision(ctx), i ? FG_PRECISION_F32 : FG_PRECISION_BF16);
+    }
+    ck_assert_mem_eq(fg_tensor_data(g[0]), fg_tensor_data(g[1]), fg_tensor_bytes(g[0]));
+    fg_tensor *full;
+    fg_grad(s, fg_sum(s, fg_square(s, fg_matmul(s, x, w, NULL)), NULL, false), NULL, &w, 1, false, false, &full);
+    double e = error(g[0], full);
+    ck_assert_msg(e > 1e-5 && e < 0.05, "relative error %g", e);
+}
+END_TEST
+
+/* Twenty equal parts of 1/3 summed in bf16 one by one would drift; summed in f32 they are 20/3 to f32's precision. */
+START_TEST(fan_out_sums_in_f32) {
+    fg_tensor *x = fg_full(s, FG_F32, FG_SHAPE(4), 1), *sum = NULL;
+    fg_tensor_set_requires_grad(x, true);
+    fg_tensor *h = fg_cast(s, x, FG_BF16);
+    for (int i = 0; i < 20; i++) {
+        fg_tensor *part = fg_sum(s, fg_affine(s, fg_cast(s, h, FG_F32), 1.0 / 3, 0), NULL, false);
+        sum = sum ? fg_add(s, sum, part) : part;
+    }
+    ck_assert_int_eq(fg_backward(s, sum), FG_OK);
+    IS(fg_tensor_grad(x), FG_F32);
+    ck_assert_double_eq_tol(fg_tensor_at(fg_tensor_grad(x), 0), 20.0 / 3, 0.03); /* rounded once, at most */
+}
+END_TEST
+
+START_TEST(threads_give_the_same_bits) {
+    uint64_t h[2];
+    for (int i = 0; i < 2; i++) {
+        gan a;
+        fg_manual_seed(ctx, 6);
+        fg_set_threads(ctx, i ? 3 : 1);
+        ck_assert(gan_open(&a, ctx, 16, 16));
+        for (int k = 0; k < 5; k++) ck_assert_int_eq(gan_step(&a), FG_OK);
+        h[i] = gan_hash(&a);
+        gan_close(&a);
+    }
+    ck_assert(h[0] == h[1]);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("bf16");
+    TCase *t = tcase_create("bf16");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, dtypes_flow);
+    tcase_add_test(t, fused_saturating_activations_stay_f32);
+    tcase_add_test(t, products_round_and_sum_in_f32);
+    tcase_add_test(t, gradients_are_near);
+    tcase_add_test(t, training_step_runs);
+    tcase_add_test(t, precision_is_captured);
+    tcase_add_test(t, fan_out_sums_in_f32);
+    tcase_add_test(t, threads_give_the_same_bits);
+    suite_add_tcase(suite, t);
+    SRunner *r = srunner_create(suite);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
