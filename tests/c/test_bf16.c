@@ -155,12 +155,12 @@ START_TEST(gradients_are_near) {
     ck_assert_msg(a != b, "the mode changes nothing");
     ck_assert_double_eq_tol(a, b, 0.01);
     for (int i = 0; i < n; i++) {
-        double e = 0, m = 0; /* of the whole tensor: |a-b| / |b| in the 2-norm */
+        double e = 0, norm = 0; /* of the whole tensor: |a-b| / |b| in the 2-norm */
         for (int64_t k = 0; k < fg_tensor_numel(full[i]); k++) {
             double d = fg_tensor_at(low[i], k) - fg_tensor_at(full[i], k);
-            e += d * d, m += fg_tensor_at(full[i], k) * fg_tensor_at(full[i], k);
+            e += d * d, norm += fg_tensor_at(full[i], k) * fg_tensor_at(full[i], k);
         }
-        e = sqrt(e / m);
+        e = sqrt(e / norm);
         largest = fmax(largest, e);
         ck_assert_msg(e < 0.15, "parameter %d: relative error %g", i, e);
     }
