@@ -381,6 +381,42 @@ local function table_entry(entry, name)
   return "### " .. name .. "\n\n`" .. entry[2] .. "`\n\n" .. entry[3] .. (note and " " .. note or "") .. "\n"
 end
 
+-- What an editor should take a result for, by the words of a signature.
+local RESULTS = { tensor = "forger.Tensor", t = "forger.Tensor", boolean = "boolean", integer = "integer", number = "number", string = "string" }
+
+--- Editor stubs (LuaCATS) of what is written in C: lua-language-server knows the rest from the comments in lua/forger.
+---@param reference table
+---@return string
+function maker.stubs(reference)
+  local out = {
+    "---@meta", "-- Editor stubs of the parts of Forger that are written in C; made by tests/support/make_reference.lua.", "",
+    "---@class forger.Tensor", "---@field shape integer[]", "---@field ndim integer", "---@field dtype \"f32\"|\"bf16\"|\"u8\"|\"i32\"",
+    "---@field grad forger.Tensor?", "---@field requires_grad boolean",
+  }
+  for _, operator in ipairs { "add", "sub", "mul", "div" } do
+    out[#out + 1] = "---@operator " .. operator .. "(forger.Tensor|number): forger.Tensor"
+  end
+  out[#out + 1] = "---@operator pow(number): forger.Tensor\n---@operator unm: forger.Tensor\nlocal Tensor = {}\n\n---@class forger\nlocal fg = {}\n"
+  local function stub(entry, target, result)
+    out[#out + 1] = "--- `" .. entry[2] .. "`\n---\n--- " .. entry[3] .. "\n---@param ... any\n---@return " .. result .. "\nfunction " .. target
+      .. "(...) end\n"
+  end
+  for _, section in ipairs(reference) do
+    for _, entry in ipairs(section) do
+      local kind, name = entry[1]:match("^(%a+)[.:]([%w_]+)$")
+      local result = RESULTS[entry[2]:match("%-> (%a+)%s*[%[%]%w,]*$") or ""] or "any"
+      if kind == "t" then
+        stub(entry, "Tensor:" .. name, result)
+      end
+      if name and (kind == "fg" or (kind == "t" and core.ops[name])) and type(fg[name]) == "function" then
+        stub(entry, "fg." .. name, result)
+      end
+    end
+  end
+  out[#out + 1] = "return fg"
+  return table.concat(out, "\n")
+end
+
 -- An optimizer to look for fields in.
 local function optimizer_sample()
   local p = fg.zeros(1)
@@ -526,11 +562,13 @@ function maker.pages(reference, names)
     page(name .. ".md", (titles[name] and titles[name] .. "\n" or "") .. table.concat(bodies[name], "\n"))
   end
   page("c.md", (c_page(problems, entries)))
+  page("forger.meta.lua", maker.stubs(reference))
 
   local index = {
     "# Reference\n", "Made from the code by `lua5.4 tests/support/make_reference.lua`; only",
     "[gan-semantics.md](gan-semantics.md) is written by hand. `fg.help \"Conv2d\"` prints entries at the prompt.\n",
     "- [What each GAN option means exactly](gan-semantics.md), and where habits of PyTorch, Keras and the books differ",
+    "- [forger.meta.lua](forger.meta.lua): stubs for editors with lua-language-server (put this folder into `workspace.library`)",
   }
   for _, name in ipairs { "tensors", "nn", "optim", "data", "gan", "viz", "train", "c" } do
     local list = {}

@@ -10,7 +10,7 @@ return {
     { "t.dtype", "t.dtype -> string", "\"f32\", \"bf16\", \"u8\" or \"i32\"." },
     { "t.grad", "t.grad -> tensor or nil", "What backward added up; may be set, t.grad = nil forgets it. Shape of t, always without history." },
     { "t.requires_grad", "t.requires_grad -> boolean",
-      "Whether ops on t are recorded; may be set on leaves of dtype f32. Raises on a tensor that a recorded op made." },
+      "Whether ops on t are recorded; may be set on leaves of dtype f32. Switching it off on the result of an op raises: use detach." },
     { "viz.colors", "viz.colors", "List of the colours of the plots' series, as \"#rrggbb\"." },
     { "gan.losses.names", "gan.losses.names", "Names of the built-in losses, in the order of the help texts." },
     { "gan.regularizers.names", "gan.regularizers.names", "Names that gan.regularizers.make takes." },
