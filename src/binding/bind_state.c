@@ -127,6 +127,22 @@ void bind_funcs(lua_State *L, binding *b, const luaL_Reg *funcs) {
     luaL_setfuncs(L, funcs, 1);
 }
 
+/* Handles that finalizers made while the state was closing have no finalizer themselves (Lua marks none then): let go of their
+ * tensors here. The memory of a handle is there until all finalizers have run. */
+static void drop_late_handles(binding *b) {
+    for (fg_tensor *t = b->ctx->tensors->live; t;) {
+        bind_handle *h = (bind_handle *)(uintptr_t)t->tag;
+        fg_tensor *next = t->next;
+        if (h && h->t == t) {
+            *h = (bind_handle){ .why = BIND_COLLECTED };
+            t->tag = 0;
+            fg_release(t);
+            next = b->ctx->tensors->live; /* the release may have taken others along */
+        }
+        t = next;
+    }
+}
+
 /* Runs once, after all other finalizers of ours; also when called by hand, hence the flag. */
 static int close_binding(lua_State *L) {
     binding *b = lua_touserdata(L, 1);
@@ -140,6 +156,7 @@ static int close_binding(lua_State *L) {
     }
     b->top = NULL;
     if (b->scope) fg_scope_close(b->scope);
+    drop_late_handles(b);
     fg_context_free(b->ctx);
     b->scope = NULL;
     b->ctx = NULL;
