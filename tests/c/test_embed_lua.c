@@ -161,6 +161,40 @@ START_TEST(lives_without_os_io_debug_and_arg) {
 }
 END_TEST
 
+START_TEST(models_go_from_lua_to_c_and_back) {
+    char path[] = "/tmp/forger_model_XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    lua_State *L = open_state();
+    lua_pushstring(L, path);
+    lua_setglobal(L, "path");
+    run(L, "fg = require 'forger'; nn = fg.nn\n"
+           "net = nn.Sequential { nn.Linear(4, 18, { bias = false }), nn.Reshape(3, 3, 2), nn.BatchNorm(2, { eps = 1e-3 }),\n"
+           "  nn.LeakyReLU(0.2), nn.ConvTranspose2d(2, 2, { 4, 3 }, { stride = 2, padding = { 1, 0, 2, 1 } }),\n"
+           "  nn.Sequential { nn.Conv2d(2, 1, 3, { padding = 'same' }), nn.Tanh() } }\n"
+           "net[3].running_mean:fill_(0.5); net:eval(); net.latent = { dim = 4, dist = 'normal' }\n"
+           "x = fg.randn(2, 4); y = net(x); assert(net:save(path, { note = 'kept' }))");
+    fg_context *ctx = fg_lua_context(L);
+    fg_layer *l = fg_model_load(ctx, path);
+    if (!l) ck_abort_msg("%s", fg_last_error(ctx));
+    fg_layer_train(l, false);
+    lua_getglobal(L, "x");
+    lua_getglobal(L, "y");
+    fg_scope *s = fg_scope_open(ctx);
+    fg_tensor *got = fg_layer_forward(s, l, fg_lua_check(L, -2)), *want = fg_lua_check(L, -1);
+    ck_assert_ptr_nonnull(got);
+    ck_assert_int_eq(fg_tensor_numel(got), fg_tensor_numel(want));
+    for (int64_t i = 0; i < fg_tensor_numel(want); i++) ck_assert_double_eq(fg_tensor_at(got, i), fg_tensor_at(want, i));
+    ck_assert_int_eq(fg_scope_close(s), FG_OK);
+    ck_assert_int_eq(fg_model_save(l, path, NULL, 0), FG_OK);
+    fg_layer_release(l);
+    run(L, "local twin = assert(nn.load(path)); assert(tostring(twin) == tostring(net)); assert(fg.equal(twin:eval()(x), y))");
+    lua_close(L);
+    unlink(path);
+}
+END_TEST
+
 START_TEST(opens_twice) {
     lua_State *L = open_state();
     lua_pushcfunction(L, fg_lua_open);
@@ -273,6 +307,7 @@ int main(void) {
     tcase_add_test(tc, tensors_go_to_and_fro);
     tcase_add_test(tc, what_is_no_tensor_is_refused);
     tcase_add_test(tc, lives_without_os_io_debug_and_arg);
+    tcase_add_test(tc, models_go_from_lua_to_c_and_back);
     tcase_add_test(tc, opens_twice);
     tcase_add_test(tc, survives_a_fork_after_training);
     tcase_add_test(tc, a_lua_state_out_of_memory_leaks_nothing);

@@ -1,4 +1,4 @@
-/* embed.c: `require "forger"` without files on disk, for hosts that link libforger_lua.a.
+/* embed_searcher.c: `require "forger"` without files on disk, for hosts that link libforger_lua.a.
  *
  * A searcher placed second, right behind package.preload, finds the modules in the generated array. Chunk names begin with
  * "@lua/forger/", so that errors in Forger's own files read as they do from disk. */
