@@ -142,7 +142,7 @@ typedef struct fg_kernels {
     fg_real (*reduce)(fg_reduction r, const fg_real *x, size_t n);
     void (*reduce_rows)(fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y); /* x[rows][n] -> y[rows] */
     void (*reduce_cols)(fg_reduction r, const fg_real *x, int64_t rows, int64_t n,
-                        fg_real *y);                                /* x[rows][n] -> y[n], in row order */
+                        fg_real *y); /* x[rows][n] -> y[n], in row order; for n < 16 in 16 lanes of rows */
     int64_t (*argmax)(const fg_real *x, int64_t stride, int64_t n); /* first of equals; a NaN wins */
     double (*sumsq)(const fg_real *x, size_t n);                    /* in double */
     bool (*all_finite)(const fg_real *x, size_t n);

@@ -59,12 +59,9 @@ UNARY(recip, 1 / x)
 
 /* x^2 and 1/x are what scripts mean most often; both are as exact as pow. */
 static void un_pow(const fg_real *x, fg_real *y, size_t n, fg_real a, fg_real b) {
-    if (a == 2)
-        un_square(x, y, n, a, b);
-    else if (a == -1)
-        un_recip(x, y, n, a, b);
-    else
-        un_pow_any(x, y, n, a, b);
+    if (a == 2) un_square(x, y, n, a, b);
+    else if (a == -1) un_recip(x, y, n, a, b);
+    else un_pow_any(x, y, n, a, b);
 }
 
 /* ---------------------------------------------------------------- dx = dy * f'(v); v is the input or the output */
@@ -104,10 +101,8 @@ UNARY_GRAD(pow_any, dy *(a *r_pow(v, a - 1)))
 static void ug_pow(const fg_real *dy, const fg_real *v, fg_real *dx, size_t n, fg_real a, fg_real b) {
     if (a == 0) {
         for (size_t i = 0; i < n; i++) dx[i] = 0; /* x^0 is 1 everywhere, at 0 too */
-    } else if (a == 2)
-        ug_square(dy, v, dx, n, a, b);
-    else
-        ug_pow_any(dy, v, dx, n, a, b);
+    } else if (a == 2) ug_square(dy, v, dx, n, a, b);
+    else ug_pow_any(dy, v, dx, n, a, b);
 }
 
 /* ---------------------------------------------------------------- y = a op b, strides 0 or 1 */
@@ -140,8 +135,7 @@ static void axpy(fg_real alpha, const fg_real *x, fg_real *y, size_t n) {
 }
 
 static void copy_strided(const fg_real *x, int64_t sx, fg_real *y, size_t n) {
-    if (sx == 1)
-        memmove(y, x, n * sizeof *y);
+    if (sx == 1) memmove(y, x, n * sizeof *y);
     else
         for (size_t i = 0; i < n; i++) y[i] = x[(int64_t)i * sx];
 }

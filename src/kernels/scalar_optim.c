@@ -29,8 +29,7 @@ static void rmsprop(fg_real *p, const fg_real *g, fg_real *v, fg_real *buf, size
         if (buf) {
             buf[i] = mom * buf[i] + d / denom;
             p[i] = w - lr * buf[i];
-        } else
-            p[i] = w - (lr * d) / denom;
+        } else p[i] = w - (lr * d) / denom;
     }
 }
 

@@ -80,7 +80,8 @@ START_TEST(unary_rules) {
     /* gates pass the gradient where the function moves, and an infinite one does not leak through a closed gate */
     ck_assert(grad(FG_UN_RELU, inf, 0, 0, 0) == 0 && grad(FG_UN_RELU, 5, 1, 0, 0) == 5);
     ck_assert(grad(FG_UN_LEAKY_RELU, 4, -1, (fg_real)0.25, 0) == 1 && grad(FG_UN_LEAKY_RELU, 4, 1, (fg_real)0.25, 0) == 4);
-    ck_assert(grad(FG_UN_CLAMP, 3, 1, -1, 1) == 3 && grad(FG_UN_CLAMP, 3, 2, -1, 1) == 0);
+    ck_assert(grad(FG_UN_CLAMP, 3, (fg_real)0.5, -1, 1) == 3 && grad(FG_UN_CLAMP, 3, 2, -1, 1) == 0);
+    ck_assert(grad(FG_UN_CLAMP, 3, 1, -1, 1) == 0 && grad(FG_UN_CLAMP, 3, -1, -1, 1) == 0);
     ck_assert(grad(FG_UN_SIGN, 3, 2, 0, 0) == 0 && grad(FG_UN_ABS, 3, -2, 0, 0) == -3 && grad(FG_UN_ABS, 3, 0, 0, 0) == 0);
     ck_assert(grad(FG_UN_POW, 3, 2, 2, 0) == 12 && grad(FG_UN_POW, 3, 0, 0, 0) == 0 && grad(FG_UN_AFFINE, 3, 7, 2, 5) == 6);
 }

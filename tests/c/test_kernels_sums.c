@@ -275,12 +275,12 @@ START_TEST(adam) {
             long double lp = n ? s.p[n - 1] : 0, lm = 0, lv = 0;
             for (int t = 1; t <= STEPS; t++) {
                 fg_adam_args a = { .lr = 0.01,
-                                   .beta1 = 0.5,
+                                   .beta1 = 0.6,
                                    .beta2 = 0.999,
                                    .eps = 1e-8,
                                    .weight_decay = decoupled == 2 ? 0 : 0.1,
                                    .decoupled = decoupled == 1,
-                                   .bias1 = 1 - pow(0.5, t),
+                                   .bias1 = 1 - pow(0.6, t),
                                    .bias2 = 1 - pow(0.999, t) };
                 fill_plain(s.g, n);
                 k->adam(s.p, s.g, s.m, s.v, n, &a);
@@ -289,7 +289,7 @@ START_TEST(adam) {
                     long double g = s.g[n - 1];
                     if (a.decoupled) lp *= 1 - a.lr * a.weight_decay;
                     else g += a.weight_decay * lp;
-                    lm = 0.5L * lm + 0.5L * g, lv = 0.999L * lv + (1 - 0.999) * g * g;
+                    lm = 0.6L * lm + 0.4L * g, lv = 0.999L * lv + (1 - 0.999) * g * g;
                     lp -= a.lr / a.bias1 * lm / (sqrtl(lv) / sqrtl(a.bias2) + a.eps);
                 }
             }
