@@ -248,10 +248,23 @@ local function c_page(problems, lua_entries)
             local entry = lua_entries["t:" .. item.name:sub(4)] or lua_entries["fg." .. item.name:sub(4)]
             text = entry and "As Lua's `" .. entry[1] .. "`: " .. entry[3] or ""
           end
+          if text == "" and notes.c[item.name] then
+            text = notes.c[item.name]
+          elseif notes.c[item.name] then
+            problems[#problems + 1] = "note " .. item.name .. ": the header says it already"
+          end
+          if text == "" and item.code:match("^[%w_ *]+%(") and not item.code:match("^#") then
+            problems[#problems + 1] = item.name .. " has no description"
+          end
           names[item.name] = true
           out[#out + 1] = "### " .. item.name .. "\n\n```c\n" .. item.code .. "\n```\n" .. (text ~= "" and "\n" .. text .. "\n" or "")
         end
       end
+    end
+  end
+  for _, name in ipairs(sorted(notes.c)) do
+    if not names[name] then
+      problems[#problems + 1] = "note " .. name .. ": there is no such function"
     end
   end
   -- nothing that begins with FG_API may have slipped through
