@@ -192,22 +192,25 @@ START_TEST(training_step_runs) {
 END_TEST
 
 /* Precision is captured at forward: switching the mode before backward changes no bit. */
+static fg_tensor *captured(fg_tensor *x, fg_tensor *w, fg_precision forward, fg_precision backward) {
+    fg_tensor *g;
+    fg_set_precision(ctx, forward);
+    fg_tensor *y = fg_sum(s, fg_square(s, fg_conv2d(s, x, w, NULL, NULL)), NULL, false);
+    fg_set_precision(ctx, backward);
+    ck_assert_int_eq(fg_grad(s, y, NULL, &x, 1, false, false, &g), FG_OK);
+    ck_assert_int_eq(fg_get_precision(ctx), backward);
+    return g;
+}
 START_TEST(precision_is_captured) {
-    fg_tensor *x = fg_normal(s, FG_SHAPE(16, 32), 0, 1, FG_STREAM_DEFAULT),
-              *w = fg_normal(s, FG_SHAPE(32, 8), 0, 1, FG_STREAM_DEFAULT);
-    fg_tensor_set_requires_grad(w, true);
-    fg_tensor *g[2];
-    for (int i = 0; i < 2; i++) {
-        fg_set_precision(ctx, FG_PRECISION_BF16);
-        fg_tensor *y = fg_sum(s, fg_square(s, fg_matmul(s, x, w, NULL)), NULL, false);
-        if (i) fg_set_precision(ctx, FG_PRECISION_F32);
-        ck_assert_int_eq(fg_grad(s, y, NULL, &w, 1, false, false, &g[i]), FG_OK);
-        ck_assert_int_eq(fg_get_precision(ctx), i ? FG_PRECISION_F32 : FG_PRECISION_BF16);
-    }
-    ck_assert_mem_eq(fg_tensor_data(g[0]), fg_tensor_data(g[1]), fg_tensor_bytes(g[0]));
-    fg_tensor *full;
-    fg_grad(s, fg_sum(s, fg_square(s, fg_matmul(s, x, w, NULL)), NULL, false), NULL, &w, 1, false, false, &full);
-    double e = error(g[0], full);
+    fg_tensor *x = fg_normal(s, FG_SHAPE(2, 6, 6, 3), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor *w = fg_normal(s, FG_SHAPE(3, 3, 3, 4), 0, 1, FG_STREAM_DEFAULT);
+    fg_tensor_set_requires_grad(x, true);
+    const fg_precision low = FG_PRECISION_BF16, full = FG_PRECISION_F32;
+    fg_tensor *ll = captured(x, w, low, low), *lf = captured(x, w, low, full), *ff = captured(x, w, full, full);
+    fg_tensor *fl = captured(x, w, full, low);
+    ck_assert_mem_eq(fg_tensor_data(ll), fg_tensor_data(lf), fg_tensor_bytes(ll));
+    ck_assert_mem_eq(fg_tensor_data(ff), fg_tensor_data(fl), fg_tensor_bytes(ff));
+    double e = error(ll, ff);
     ck_assert_msg(e > 1e-5 && e < 0.05, "relative error %g", e);
 }
 END_TEST
