@@ -112,8 +112,11 @@ START_TEST(contexts_come_and_go) {
         run(2, 1, (uint64_t)i, &loss);
         if (i == 10) early = fg_resident_bytes();
     }
-    ck_assert_msg(fg_resident_bytes() < early + 2000000, "RSS grew from %zu to %zu bytes over 40 contexts", early,
-                  fg_resident_bytes());
+    size_t late = fg_resident_bytes();
+#ifdef __SANITIZE_ADDRESS__ /* its quarantine keeps what was freed */
+    early += 300u << 20;
+#endif
+    ck_assert_msg(late < early + 2000000, "RSS grew from %zu to %zu bytes over 40 contexts", early, late);
 }
 END_TEST
 
