@@ -95,7 +95,7 @@ ENV_CPATH := $(abspath $(BUILD))/lua/?.so;;
 LUA_ENV    = LUA_PATH='$(ENV_PATH)' LUA_CPATH='$(ENV_CPATH)' LUA_PATH_5_4= LUA_CPATH_5_4=
 WITH_ENV   = unset LUA_PATH_5_4 LUA_CPATH_5_4; export LUA_PATH='$(ENV_PATH)' LUA_CPATH='$(ENV_CPATH)';
 
-.PHONY: all lib lua help demo check check-run bench asan tsan lint fmt env deps examples \
+.PHONY: all lib lua help demo check check-run bench asan tsan fuzz fuzz-run lint fmt env deps examples \
         install install-lua install-c uninstall dist clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -123,7 +123,7 @@ $(BUILD)/obj/src/binding/%.o: src/binding/%.c $(BUILD)/flags
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@$(say) CC $@
-	$(Q)$(CC) $(FG_CFLAGS) $(call isa_flags,$<) $(SAN) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(FG_CFLAGS) $(call isa_flags,$<) $(SAN) $(if $(filter $(X86_FILES),$<),$(ISA_SAN)) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/double/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -209,7 +209,7 @@ asan:                       ## all tests under AddressSanitizer and UBSan, then 
 	@sh tests/support/install-deps.sh build check
 	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan SAN='$(ASAN)' check-bin
 	@sh tests/support/preload-lua.sh $(BUILD)/asan/lua-asan '$(LUA)' "$$($(CC) -print-file-name=libasan.so)"
-	@CK_FORK=no ASAN_OPTIONS=detect_leaks=1:$(ASAN_OPTIONS) UBSAN_OPTIONS=print_stacktrace=1 \
+	@CK_FORK=no ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:$(ASAN_OPTIONS) UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN='$(ASAN)' TEST_LUA='$(abspath $(BUILD)/asan/lua-asan)' check-run
 	@$(MAKE) --no-print-directory tsan
 ASAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
@@ -222,6 +222,16 @@ tsan-run: $(filter %/test_team,$(TEST_FLT))
 bench: all $(BENCH_BIN)     ## build and run the benchmarks
 	@set -e; for b in $(BENCH_BIN); do echo "== $$b"; $$b; done
 	@$(WITH_ENV) set -e; for b in $(wildcard tests/bench/bench_*.lua); do echo "== $$b"; $(LUA) $$b; done
+
+fuzz:                       ## fuzz the file readers with libFuzzer (clang), FUZZ_SECONDS (60) each
+	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang SAN='-fsanitize=fuzzer-no-link,address,undefined -O1 -g' \
+	    ISA_SAN=-fno-sanitize=all fuzz-run
+fuzz-run: $(LIB_A)
+	@set -e; for f in json safetensors idx png; do \
+	    $(CC) $(PROG_CFLAGS) -fsanitize=fuzzer -o $(BUILD)/fuzz_$$f tests/fuzz/fuzz_$$f.c $(LIB_A) $(EXT_LIBS); \
+	    mkdir -p $(BUILD)/corpus_$$f; echo "== fuzz_$$f"; \
+	    $(BUILD)/fuzz_$$f -max_total_time=$(or $(FUZZ_SECONDS),60) -print_final_stats=1 -artifact_prefix=$(BUILD)/ $(BUILD)/corpus_$$f \
+	        $$(test $$f = json && echo tests/fuzz/seeds/json || echo tests/vectors/io) 2>&1 | tail -n 8; done
 
 lint:                       ## house rules, formatting, Lua globals, warnings of gcc and clang
 	@sh tests/support/install-deps.sh build check lint
