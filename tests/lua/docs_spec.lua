@@ -144,8 +144,8 @@ describe("the pages", function()
       local source, program = dir .. "/page" .. i .. ".c", dir .. "/page" .. i
       write(source, table.concat(block.lines, "\n") .. "\n")
       -- (the sanitizers' interpreter preloads a library that must not reach the compiler)
-      local out = lines("unset LD_PRELOAD; " .. cc .. " -std=gnu11 -Wall -Wextra -Werror" .. flags .. " -Iinclude -o " .. program .. " " .. source .. " "
-        .. built .. "/libforger_lua.a " .. built .. "/libforger.a -rdynamic " .. lua
+      local out = lines("unset LD_PRELOAD; " .. cc .. " -std=gnu11 -Wall -Wextra -Werror" .. flags .. " -Iinclude -o " .. program
+        .. " " .. source .. " " .. built .. "/libforger_lua.a " .. built .. "/libforger.a -rdynamic " .. lua
         .. " -lpng -lz -lm -lpthread 2>&1 && cd / && " .. program .. " 2>&1; echo $?")
       assert.equal("0", table.remove(out), table.concat(out, "\n"))
       assert.equal(1, #out)
