@@ -23,7 +23,7 @@
 #include "pack_body.h"
 
 enum { C_TILES = 0, C_DOT, C_DW, C_DW_JOINT, C_DW_SWAPPED };
-enum { Q_GROUPS, Q_BANDS, Q_TILES, Q_KG, Q_CIG, Q_COG, Q_IG }; /* slots of plan.priv; the last four are DW's */
+enum { Q_GROUPS, Q_BANDS, Q_TILES, Q_KG, Q_CIG, Q_COG, Q_IG, Q_FLIP }; /* slots of plan.priv; from Q_KG on they are DW's */
 enum { MAX_CHUNKS = 64, CHUNK_MACS = 1 << 18, DOT_TAPS = 64, PACK_FLOATS = 1 << 15, FEW_IMAGES = 6 };
 
 typedef struct axis {
@@ -264,20 +264,20 @@ static void block_by_pixel(const job *z, int64_t n, int64_t k0, int64_t k1) {
     }
 }
 
-/* 1 to 4 output channels: images t0*4 .. of every pixel, four at a time; the activation follows in conv_run */
+/* 1 to 4 output channels, four images n0..n1 at a time; the activation follows in run_band */
 static void run_dots(const job *z, int64_t n0, int64_t n1) {
     const view *v = &z->v;
     int64_t image = v->sh * v->sw * v->sc, len = z->w.taps * v->sc;
     fg_run runs[DOT_TAPS];
-    for (int64_t qh = z->q0; qh < z->q1; qh++)
-        for (int64_t qw = 0; qw < z->w.count; qw++) {
-            int64_t hlo, hhi, wlo, whi, y = qh * z->h.step + z->h.shift, x = qw * z->w.step + z->w.shift, nruns = 0;
-            clip(&z->h, qh, &hlo, &hhi);
-            clip(&z->w, qw, &wlo, &whi);
-            for (int64_t j = hlo; j < hhi && wlo < whi; j++)
-                runs[nruns++] = (fg_run){ z->src + n0 * image + ((y + j) * v->sw + x + wlo) * v->sc,
-                                          z->packed + j * len + wlo * v->sc, (whi - wlo) * v->sc };
-            for (int64_t n = n0; n < n1; n += FG_DOT_ROWS) {
+    for (int64_t n = n0; n < n1; n += FG_DOT_ROWS)
+        for (int64_t qh = z->q0; qh < z->q1; qh++)
+            for (int64_t qw = 0; qw < z->w.count; qw++) {
+                int64_t hlo, hhi, wlo, whi, y = qh * z->h.step + z->h.shift, x = qw * z->w.step + z->w.shift, nruns = 0;
+                clip(&z->h, qh, &hlo, &hhi);
+                clip(&z->w, qw, &wlo, &whi);
+                for (int64_t j = hlo; j < hhi && wlo < whi; j++)
+                    runs[nruns++] = (fg_run){ z->src + n * image + ((y + j) * v->sw + x + wlo) * v->sc,
+                                              z->packed + j * len + wlo * v->sc, (whi - wlo) * v->sc };
                 int rows = (int)min64(FG_DOT_ROWS, n1 - n);
                 float out[FG_DOT_ROWS][FG_DOT_COLS];
                 DOTS[rows - 1][v->oc - 1](runs, nruns, image, z->k, out);
@@ -285,9 +285,7 @@ static void run_dots(const job *z, int64_t n0, int64_t n1) {
                     float *o = z->a->out + out_offset(z, n + r, qh, qw);
                     for (int64_t c = 0; c < v->oc; c++) o[c] = z->a->bias ? out[r][c] + z->a->bias[c] : out[r][c];
                 }
-                for (int64_t j = 0; j < nruns; j++) runs[j].a += FG_DOT_ROWS * image;
             }
-        }
 }
 
 static void run_phase(job *z, int64_t group) {

@@ -14,27 +14,41 @@
  *   JOINT    CI < 8: the rows of a tile are (tap b, channel) pairs, contiguous in x. Pixels at the border, where some of
  *            the rows fall outside, are taken column by column (a run down the image) with the rows that remain.
  *   SWAPPED  CO <= 4: rows are the channels of dy, vectors run along CI; partials are [tap][CO][CI], turned by conv_finish.
+ *            With stride 1 the roles of x and dy are alike but for the order of taps, so this is JOINT of the flipped
+ *            geometry, which fills more registers.
  *
- * Chunks: kernel rows x panels of CO x tiles of CI, and only if these are too few groups of images, each with partial sums
- * that conv_finish adds in order. */
+ * Chunks: a few cells of channels (panels of CO x tiles of CI), then groups of images, each with partial sums that
+ * conv_finish adds in order, then finer cells, then kernel rows. Images come early because every cell reads all of x and dy
+ * again, and memory, not arithmetic, is then the limit (measured: kernel rows and channels alone reach half the rate). */
 
-enum { PASS_PIXELS = 256, GROUP_PANELS = 8, PARTIAL_BYTES = 32 << 20 };
+enum { PASS_PIXELS = 256, GROUP_PANELS = 8, PARTIAL_BYTES = 32 << 20, DW_CHUNKS = 32, DW_CELLS = 8, GROUP_PIXELS = 1024 };
+
+static fg_conv_geom flipped(const fg_conv_geom *g) {
+    return (
+        fg_conv_geom){ g->n, g->oh, g->ow, g->co, g->h, g->w, g->ci, g->kh, g->kw, 1, 1, g->kh - 1 - g->pt, g->kw - 1 - g->pl };
+}
 
 static void plan_dw(fg_conv_plan *p, int64_t want) {
     const fg_conv_geom *g = &p->g;
     int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co;
     if (!size) return;
-    p->algo = g->co <= 4 && g->ci >= 8 ? C_DW_SWAPPED : g->ci < 8 ? C_DW_JOINT : C_DW;
-    int64_t cols = p->algo == C_DW_SWAPPED ? g->ci : g->co, panels = ceil_div(cols, NR);
-    int64_t tiles = p->algo == C_DW ? ceil_div(g->ci, MR) : 1;
-    int64_t kg = min64(g->kh, want), cog = max64(ceil_div(panels, GROUP_PANELS), min64(panels, ceil_div(want, kg)));
-    int64_t cig = min64(tiles, ceil_div(want, kg * cog));
-    int64_t ig = min64(ceil_div(want, kg * cog * cig), PARTIAL_BYTES / 4 / size);
-    ig = max64(1, min64(ig, g->n));
+    bool narrow = g->co <= FG_DOT_COLS && g->ci >= 8, flip = narrow && g->sh == 1 && g->sw == 1;
+    p->algo = flip || g->ci < 8 ? C_DW_JOINT : narrow ? C_DW_SWAPPED : C_DW;
+    int64_t panels = ceil_div(narrow ? g->ci : g->co, NR), tiles = p->algo == C_DW ? ceil_div(g->ci, MR) : 1;
+    want = min64(want, DW_CHUNKS);
+    /* a few cells of channels, then images while partials are small, then the channels again, then kernel rows */
+    int64_t some = min64(want, DW_CELLS);
+    int64_t cog = max64(ceil_div(panels, GROUP_PANELS), min64(panels, some)), cig = min64(tiles, ceil_div(some, cog));
+    int64_t ig = min64(g->n * g->oh * g->ow / GROUP_PIXELS, PARTIAL_BYTES / 4 / size);
+    ig = max64(1, min64(ig, min64(g->n, ceil_div(want, cog * cig))));
+    cog = max64(cog, min64(panels, ceil_div(want, ig * cig)));
+    cig = max64(cig, min64(tiles, ceil_div(want, ig * cog)));
+    int64_t kg = min64(g->kh, ceil_div(want, cog * cig * ig));
     p->priv[Q_KG] = kg, p->priv[Q_COG] = cog, p->priv[Q_CIG] = cig, p->priv[Q_IG] = ig;
     p->chunks = (int)(kg * cog * cig * ig);
-    p->scratch = (size_t)(PASS_PIXELS * NR * ceil_div(panels, cog)) * sizeof(float);
-    if (ig > 1 || p->algo == C_DW_SWAPPED) {
+    p->scratch = p->algo == C_DW_SWAPPED ? 0 : (size_t)(PASS_PIXELS * NR * ceil_div(panels, cog)) * sizeof(float);
+    p->priv[Q_FLIP] = flip;
+    if (ig > 1 || narrow) {
         p->partials = (size_t)(ig * size) * sizeof(float);
         p->finish_chunks = (int)min64(ceil_div(size, PACK_FLOATS), MAX_CHUNKS);
     }
@@ -46,8 +60,8 @@ typedef struct dw_job {
     float *dest, *dy;       /* [KH][KW][CI][CO] or partials; packed dy */
     int64_t row;            /* kernel row */
     int64_t p0, p1, t0, t1; /* panels and tiles of this chunk */
-    int64_t n0, o0, rows;   /* first image, first output row inside, rows an image */
-    int64_t s0, s1, i0, i1; /* the pass: columns s0..s1 of items i0..i1, item i being row o0 + i%rows of image n0 + i/rows */
+    int64_t n0;             /* first image of this chunk */
+    int64_t s0, s1, i0, i1; /* the pass: columns s0..s1 of items i0..i1, item i being row i%OH of image n0 + i/OH */
 } dw_job;
 
 /* output columns whose tap b is inside the image, within lo..hi */
@@ -58,14 +72,19 @@ static void tap_columns(const fg_conv_geom *g, int64_t b, int64_t *lo, int64_t *
     *hi = max64(*lo, min64(*hi, end));
 }
 
+/* the row of x that an item's tap meets, and whether there is one */
+static int64_t x_row(const dw_job *z, int64_t item) { return item % z->p->g.oh * z->p->g.sh - z->p->g.pt + z->row; }
+static bool inside(const dw_job *z, int64_t item) {
+    int64_t ih = x_row(z, item);
+    return ih >= 0 && ih < z->p->g.h;
+}
 static const float *x_pixel(const dw_job *z, int64_t item, int64_t ow, int64_t b) {
     const fg_conv_geom *g = &z->p->g;
-    int64_t ih = (z->o0 + item % z->rows) * g->sh - g->pt + z->row;
-    return z->a->x + (((z->n0 + item / z->rows) * g->h + ih) * g->w + ow * g->sw - g->pl + b) * g->ci;
+    return z->a->x + (((z->n0 + item / g->oh) * g->h + x_row(z, item)) * g->w + ow * g->sw - g->pl + b) * g->ci;
 }
 static const float *dy_pixel(const dw_job *z, int64_t item, int64_t ow) {
     const fg_conv_geom *g = &z->p->g;
-    return z->a->dy + (((z->n0 + item / z->rows) * g->oh + z->o0 + item % z->rows) * g->ow + ow) * g->co;
+    return z->a->dy + ((z->n0 * g->oh + item) * g->ow + ow) * g->co;
 }
 /* the copy of that pixel in panel z->p0 */
 static const float *dy_packed(const dw_job *z, int64_t item, int64_t ow) {
@@ -95,13 +114,13 @@ static void pass_taps(const dw_job *z) {
     const fg_conv_geom *g = &z->p->g;
     int64_t tiles = ceil_div(g->ci, MR), crow[MR];
     for (int64_t i = 0; i < MR; i++) crow[i] = i * g->co;
-    pack_dy(z);
     for (int64_t b = 0; b < g->kw; b++) {
         fg_run runs[PASS_PIXELS];
         int64_t lo = z->s0, hi = z->s1, n = 0;
         tap_columns(g, b, &lo, &hi);
         if (lo >= hi) continue;
-        for (int64_t i = z->i0; i < z->i1; i++) runs[n++] = (fg_run){ x_pixel(z, i, lo, b), dy_packed(z, i, lo), hi - lo };
+        for (int64_t i = z->i0; i < z->i1; i++)
+            if (inside(z, i)) runs[n++] = (fg_run){ x_pixel(z, i, lo, b), dy_packed(z, i, lo), hi - lo };
         fg_tile_args t = { .runs = runs, .nruns = n, .sa = g->sw * g->ci, .ldb = NR, .crow = crow, .add = true };
         for (int64_t j = z->p0; j < z->p1; j++) {
             t.cols = (int)min64(NR, g->co - j * NR);
@@ -123,7 +142,6 @@ static void pass_joint(const dw_job *z) {
     float *dest = z->dest + z->row * rows * g->co;
     fg_run runs[PASS_PIXELS];
     fg_tile_args t = { .runs = runs, .crow = crow, .add = true };
-    pack_dy(z);
     for (int64_t ti = 0; ti < tiles; ti++) {
         int64_t e0 = rows * ti / tiles, e1 = rows * (ti + 1) / tiles;
         /* the columns where every row of the tile is inside */
@@ -133,7 +151,7 @@ static void pass_joint(const dw_job *z) {
         if (lo < hi) {
             t.nruns = 0, t.sa = g->sw * g->ci, t.ldb = NR;
             for (int64_t i = z->i0; i < z->i1; i++)
-                runs[t.nruns++] = (fg_run){ x_pixel(z, i, lo, 0) + e0, dy_packed(z, i, lo), hi - lo };
+                if (inside(z, i)) runs[t.nruns++] = (fg_run){ x_pixel(z, i, lo, 0) + e0, dy_packed(z, i, lo), hi - lo };
             dw_panels(z, &t, e1 - e0, dest + e0 * g->co);
         }
         /* the others: down the image, with the rows that are inside */
@@ -144,10 +162,10 @@ static void pass_joint(const dw_job *z) {
             int64_t x = ow * g->sw - g->pl, f0 = max64(e0, -x * g->ci), f1 = min64(e1, (g->w - x) * g->ci);
             if (f0 >= f1) continue;
             t.nruns = 0;
-            for (int64_t i = z->i0; i < z->i1;) {
-                int64_t count = min64(z->i1 - i, z->rows - i % z->rows);
-                runs[t.nruns++] = (fg_run){ x_pixel(z, i, ow, 0) + f0, dy_packed(z, i, ow), count };
-                i += count;
+            for (int64_t i = z->i0; i < z->i1; i++) {
+                if (!inside(z, i)) continue;
+                if (t.nruns && i % g->oh && inside(z, i - 1) && i > z->i0) runs[t.nruns - 1].len++;
+                else runs[t.nruns++] = (fg_run){ x_pixel(z, i, ow, 0) + f0, dy_packed(z, i, ow), 1 };
             }
             dw_panels(z, &t, f1 - f0, dest + f0 * g->co);
         }
@@ -163,7 +181,8 @@ static void pass_swapped(const dw_job *z) {
         int64_t lo = z->s0, hi = z->s1, n = 0;
         tap_columns(g, b, &lo, &hi);
         if (lo >= hi) continue;
-        for (int64_t i = z->i0; i < z->i1; i++) runs[n++] = (fg_run){ dy_pixel(z, i, lo), x_pixel(z, i, lo, b), hi - lo };
+        for (int64_t i = z->i0; i < z->i1; i++)
+            if (inside(z, i)) runs[n++] = (fg_run){ dy_pixel(z, i, lo), x_pixel(z, i, lo, b), hi - lo };
         fg_tile_args t = { .runs = runs, .nruns = n, .sa = g->co, .ldb = g->sw * g->ci, .crow = crow, .add = true };
         for (int64_t j = z->p0; j < z->p1; j++) {
             t.cols = (int)min64(NR, g->ci - j * NR);
@@ -187,8 +206,13 @@ static void dw_clear(const dw_job *z) {
         for (int64_t r = r0; r < r1; r++) zero_floats(z->dest + (z->row * g->kw + b) * g->ci * g->co + r * cols + c0, c1 - c0);
 }
 
-static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, float *scratch) {
+static void run_dw(const fg_conv_plan *plan, const fg_conv_args *args, int64_t chunk, float *scratch) {
+    fg_conv_plan own = *plan;
+    fg_conv_args own_args = *args;
+    const fg_conv_plan *p = &own;
+    const fg_conv_args *a = &own_args;
     const fg_conv_geom *g = &p->g;
+    if (p->priv[Q_FLIP]) own.g = flipped(&plan->g), own_args.x = args->dy, own_args.dy = args->x;
     const int64_t *q = p->priv;
     int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co;
     int64_t ig = chunk % q[Q_IG], cell = chunk / q[Q_IG], cig = cell % q[Q_CIG], cog = cell / q[Q_CIG] % q[Q_COG];
@@ -198,33 +222,35 @@ static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, 
     z.p0 = panels * cog / q[Q_COG], z.p1 = panels * (cog + 1) / q[Q_COG];
     z.t0 = tiles * cig / q[Q_CIG], z.t1 = tiles * (cig + 1) / q[Q_CIG];
     z.n0 = g->n * ig / q[Q_IG];
-    int64_t images = g->n * (ig + 1) / q[Q_IG] - z.n0, row1 = g->kh * (kg + 1) / q[Q_KG];
-    for (z.row = g->kh * kg / q[Q_KG]; z.row < row1; z.row++) {
-        dw_clear(&z);
-        z.o0 = g->pt > z.row ? ceil_div(g->pt - z.row, g->sh) : 0;
-        int64_t end = g->h - 1 + g->pt - z.row < 0 ? 0 : (g->h - 1 + g->pt - z.row) / g->sh + 1;
-        z.rows = min64(g->oh, end) - z.o0;
-        if (z.rows <= 0) continue;
-        for (z.s0 = 0; z.s0 < g->ow; z.s0 = z.s1) {
-            z.s1 = min64(g->ow, z.s0 + PASS_PIXELS);
-            int64_t step = PASS_PIXELS / (z.s1 - z.s0);
-            for (z.i0 = 0; z.i0 < images * z.rows; z.i0 = z.i1) {
-                z.i1 = min64(images * z.rows, z.i0 + step);
+    int64_t items = (g->n * (ig + 1) / q[Q_IG] - z.n0) * g->oh, row0 = g->kh * kg / q[Q_KG], row1 = g->kh * (kg + 1) / q[Q_KG];
+    for (z.row = row0; z.row < row1; z.row++) dw_clear(&z);
+    for (z.s0 = 0; z.s0 < g->ow; z.s0 = z.s1) {
+        z.s1 = min64(g->ow, z.s0 + PASS_PIXELS);
+        int64_t step = PASS_PIXELS / (z.s1 - z.s0);
+        for (z.i0 = 0; z.i0 < items; z.i0 = z.i1) {
+            z.i1 = min64(items, z.i0 + step);
+            if (p->algo != C_DW_SWAPPED) pack_dy(&z);
+            for (z.row = row0; z.row < row1; z.row++)
                 if (p->algo == C_DW) pass_taps(&z);
                 else if (p->algo == C_DW_JOINT) pass_joint(&z);
                 else pass_swapped(&z);
-            }
         }
     }
 }
 
-/* out = the sum of the partials in order; those of SWAPPED are [tap][CO][CI] */
+/* out = the sum of the partials in order; those of narrow outputs are [tap][CO][CI], flipped ones with the taps reversed */
 static void finish_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
     const fg_conv_geom *g = &p->g;
-    int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co, end = size * (chunk + 1) / p->finish_chunks, block = g->ci * g->co;
+    int64_t block = g->ci * g->co, taps = (int64_t)g->kh * g->kw, size = taps * block,
+            end = size * (chunk + 1) / p->finish_chunks;
+    bool turned = p->algo == C_DW_SWAPPED || p->priv[Q_FLIP];
     const float *parts = a->partials;
     for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
-        int64_t at = p->algo == C_DW_SWAPPED ? i / block * block + i % g->co * g->ci + i % block / g->co : i;
+        int64_t at = i;
+        if (turned) {
+            int64_t tap = p->priv[Q_FLIP] ? taps - 1 - i / block : i / block;
+            at = tap * block + i % g->co * g->ci + i % block / g->co;
+        }
         float sum = parts[at];
         for (int64_t q = 1; q < p->priv[Q_IG]; q++) sum += parts[q * size + at];
         a->out[i] = sum;

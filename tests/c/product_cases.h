@@ -69,11 +69,12 @@ static inline double act_exact(double x, fg_act act, double slope) {
     }
 }
 
-/* A context that runs the kernels of one level. */
+/* A context that runs the kernels of one level, on one thread unless a test says otherwise. */
 static inline fg_context *context_for(fg_isa_level isa) {
     fg_context *ctx = fg_context_new();
     ck_assert_ptr_nonnull(ctx);
     ctx->k = fg_kernels_for(isa);
+    fg_set_threads(ctx, 1);
     return ctx;
 }
 

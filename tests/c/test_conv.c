@@ -214,11 +214,11 @@ static void check_problem(const fg_context *ctx, const problem *p, int which) {
     for (int64_t i = 0; i < size; i++)
         ck_assert_msg(isfinite(p->out.p[i]), "%s, geometry %d, %s: output %ld is %g", ctx->k->isa, which, dir_names[p->dir],
                       (long)i, (double)p->out.p[i]);
-    if (macs(&p->g) < 1.5e6) {
+    if (macs(&p->g) < 5e5) {
         for (int64_t i = 0; i < size; i++) check_output(ctx, p, which, i);
         return;
     }
-    int64_t samples = (int64_t)(4e6 / (macs(&p->g) / (double)size)) + 40;
+    int64_t samples = (int64_t)(5e5 / (macs(&p->g) / (double)size)) + 20;
     for (int64_t i = 0; i < samples; i++) check_output(ctx, p, which, random_below(size));
     for (int64_t i = 0; i < 20 && i < size; i++) check_output(ctx, p, which, i), check_output(ctx, p, which, size - 1 - i);
 }
@@ -242,7 +242,7 @@ START_TEST(bias_and_activation) {
     EACH_ISA(isa) {
         fg_context *ctx = context_for(isa);
         for (int i = 0; i < GEOMS; i++) {
-            if (macs(&geoms[i]) > 2e7) continue;
+            if (macs(&geoms[i]) > 4e6) continue;
             for (int d = 0; d < 2; d++)
                 for (int v = 0; v < 3; v++) {
                     problem p = problem_new(i, (fg_conv_dir)d, i % 2);
@@ -296,7 +296,7 @@ static void spread(fg_context *ctx, int i, fg_conv_dir dir, int operand, fg_real
     problem p = problem_new(i, dir, false);
     fence *f = operand == 0 ? &p.x : operand == 1 ? &p.w : &p.y;
     int64_t size = operand == 0 ? x_size(&p.g) : operand == 1 ? w_size(&p.g) : y_size(&p.g), outs = out_size(&p.g, dir);
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 3; round++) {
         int64_t at = round == 0 ? 0 : round == 1 ? size - 1 : random_below(size);
         fg_real old = f->p[at];
         f->p[at] = bad;
@@ -316,7 +316,7 @@ START_TEST(special_values_stay_where_they_belong) {
     EACH_ISA(isa) {
         fg_context *ctx = context_for(isa);
         for (int i = 0; i < GEOMS; i++) {
-            if (macs(&geoms[i]) > 2e7) continue;
+            if (macs(&geoms[i]) > 4e6) continue;
             for (int d = 0; d < 3; d++)
                 for (int operand = 0; operand < 3; operand++) {
                     if (operand == out_operand((fg_conv_dir)d)) continue;

@@ -1,0 +1,166 @@
+/* bench_product.c: rates of matrix products and convolutions, one thread, per instruction set, as shares of the multiply-add
+ * peak that the same run measures.
+ *
+ * Operations are nominal: 2 m n k, and 2 N OH OW CI CO KH KW for all three directions of a convolution. Small maps can
+ * pass 100%, since taps outside the image are skipped. Weight packing is included in FWD and DX. Times are of the thread's
+ * own clock, so that other processes disturb only through shared caches; the best of several runs counts.
+ *
+ * usage: bench_product [gemm|conv] */
+#include "product.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#ifdef FG_HAVE_X86
+
+enum { RUNS = 7 };
+
+static double own_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void *aligned(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    if (!p) fprintf(stderr, "bench_product: out of memory\n"), exit(1);
+    return p;
+}
+static float *random_floats(int64_t n) {
+    static uint32_t state = 1;
+    float *p = aligned((size_t)n * sizeof(float));
+    for (int64_t i = 0; i < n; i++) state = state * 1664525 + 1013904223, p[i] = (float)(state >> 8) / 8388608.0f - 1;
+    return p;
+}
+
+static void show(double seconds, double flops, double peak) {
+    printf(" | %9.3f ms %6.1f GF/s %4.0f%%", seconds * 1e3, flops / seconds * 1e-9, 100 * flops / seconds / peak);
+}
+
+static double time_gemm(const fg_kernels *k, const fg_gemm_args *a, double flops) {
+    fg_gemm_plan p;
+    k->gemm_plan(a, &p);
+    void *shared = aligned(p.shared), *scratch = aligned(p.scratch);
+    double best = 1e30;
+    int repeat = 1 + (int)(1e8 / (flops + 1e4));
+    for (int r = 0; r < RUNS; r++) {
+        double t = own_seconds();
+        for (int q = 0; q < repeat; q++) {
+            for (int c = 0; c < p.pack_chunks; c++) k->gemm_pack(&p, a, shared, c);
+            for (int c = 0; c < p.chunks; c++) k->gemm_run(&p, a, shared, scratch, c);
+            for (int c = 0; c < p.finish_chunks; c++) k->gemm_finish(&p, a, shared, c);
+        }
+        t = (own_seconds() - t) / repeat;
+        if (t < best) best = t;
+    }
+    free(shared), free(scratch);
+    return best;
+}
+
+static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, const float *x, const float *w,
+                        const float *dy, float *out, double flops) {
+    fg_conv_plan p;
+    k->conv_plan(g, dir, false, &p);
+    void *packed = aligned(p.packed), *scratch = aligned(p.scratch), *partials = aligned(p.partials);
+    fg_conv_args a = { .x = x, .w = w, .dy = dy, .out = out, .packed = packed, .scratch = scratch, .partials = partials };
+    double best = 1e30;
+    int repeat = 1 + (int)(1e8 / flops);
+    for (int r = 0; r < RUNS; r++) {
+        double t = own_seconds();
+        for (int q = 0; q < repeat; q++) {
+            for (int c = 0; c < p.pack_chunks; c++) k->conv_pack(&p, w, packed, c);
+            for (int c = 0; c < p.chunks; c++) k->conv_run(&p, &a, c, 0);
+            for (int c = 0; c < p.finish_chunks; c++) k->conv_finish(&p, &a, c);
+        }
+        t = (own_seconds() - t) / repeat;
+        if (t < best) best = t;
+    }
+    free(packed), free(scratch), free(partials);
+    return best;
+}
+
+static void gemms(const double *peak) {
+    static const struct {
+        int64_t m, n, k;
+        bool ta, tb;
+    } shapes[] = {
+        { 1024, 1024, 1024, 0, 0 }, { 1024, 1024, 1024, 1, 0 }, { 1024, 1024, 1024, 0, 1 }, { 256, 512, 512, 0, 0 },
+        { 64, 128, 128, 0, 0 },     { 64, 128, 2, 0, 0 },       { 64, 2, 128, 0, 0 },       { 64, 6272, 100, 0, 0 },
+        { 64, 100, 6272, 0, 1 },    { 100, 6272, 64, 1, 0 },    { 128, 784, 1024, 0, 0 },   { 64, 1, 1024, 0, 0 },
+        { 1, 6272, 100, 0, 0 },     { 64, 64, 50000, 1, 0 },
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        int64_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
+        bool ta = shapes[i].ta, tb = shapes[i].tb;
+        float *a = random_floats(m * k), *b = random_floats(k * n), *c = random_floats(m * n);
+        fg_gemm_args args = {
+            .m = m, .n = n, .k = k, .ta = ta, .tb = tb, .a = a, .b = b, .c = c, .lda = ta ? m : k, .ldb = tb ? k : n, .ldc = n
+        };
+        char name[80];
+        snprintf(name, sizeof name, "gemm %ld x %ld x %ld %s%s", (long)m, (long)n, (long)k, ta ? "A' " : "", tb ? "B'" : "");
+        printf("%-44s", name);
+        double flops = 2.0 * (double)m * (double)n * (double)k;
+        for (fg_isa_level isa = FG_ISA_AVX2; isa <= FG_ISA_AVX512; isa++)
+            if (peak[isa] > 0) show(time_gemm(fg_kernels_for(isa), &args, flops), flops, peak[isa]);
+        printf("\n");
+        free(a), free(b), free(c);
+    }
+}
+
+static void convs(const double *peak) {
+    /* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
+    static const fg_conv_geom geoms[] = {
+        { 64, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 }, { 64, 14, 14, 128, 7, 7, 128, 5, 5, 2, 2, 1, 1 },
+        { 64, 28, 28, 32, 28, 28, 64, 5, 5, 1, 1, 2, 2 },  { 64, 4, 4, 128, 4, 4, 256, 5, 5, 1, 1, 2, 2 },
+        { 64, 32, 32, 64, 16, 16, 128, 4, 4, 2, 2, 1, 1 }, { 64, 28, 28, 1, 14, 14, 32, 5, 5, 2, 2, 1, 1 },
+        { 64, 28, 28, 1, 14, 14, 32, 4, 4, 2, 2, 1, 1 },   { 64, 28, 28, 1, 28, 28, 32, 5, 5, 1, 1, 2, 2 },
+        { 64, 28, 28, 1, 14, 14, 48, 4, 4, 2, 2, 1, 1 },   { 64, 28, 28, 3, 14, 14, 48, 4, 4, 2, 2, 1, 1 },
+        { 64, 64, 64, 3, 32, 32, 64, 4, 4, 2, 2, 1, 1 },   { 64, 28, 28, 64, 28, 28, 3, 3, 3, 1, 1, 1, 1 },
+        { 1, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 },
+    };
+    static const char *const dirs[] = { "FWD", "DX", "DW" };
+    for (size_t i = 0; i < sizeof geoms / sizeof *geoms; i++) {
+        const fg_conv_geom *g = &geoms[i];
+        int64_t nx = g->n * g->h * g->w * g->ci, ny = g->n * g->oh * g->ow * g->co, nw = (int64_t)g->kh * g->kw * g->ci * g->co;
+        float *x = random_floats(nx), *w = random_floats(nw), *y = random_floats(ny), *out = random_floats(nx + ny + nw);
+        double flops = 2.0 * (double)ny * (double)(nw / g->co);
+        for (int d = 0; d < 3; d++) {
+            char name[80];
+            snprintf(name, sizeof name, "%ld x %ldch %ld -> %ldch %ld, %dx%d s%d %s", (long)g->n, (long)g->ci, (long)g->h,
+                     (long)g->co, (long)g->oh, g->kh, g->kw, g->sh, dirs[d]);
+            printf("%-44s", name);
+            for (fg_isa_level isa = FG_ISA_AVX2; isa <= FG_ISA_AVX512; isa++)
+                if (peak[isa] > 0) show(time_conv(fg_kernels_for(isa), g, (fg_conv_dir)d, x, w, y, out, flops), flops, peak[isa]);
+            printf("\n");
+        }
+        free(x), free(w), free(y), free(out);
+    }
+}
+
+int main(int argc, char **argv) {
+    const char *only = argc > 1 ? argv[1] : "";
+    if (argc > 2 || (*only && strcmp(only, "gemm") && strcmp(only, "conv"))) {
+        fprintf(stderr, "usage: bench_product [gemm|conv]\n");
+        return 2;
+    }
+    double peak[FG_ISA_COUNT] = { 0 };
+    for (fg_isa_level isa = FG_ISA_AVX2; isa <= FG_ISA_AVX512; isa++) {
+        peak[isa] = fg_peak_flops(isa, 0.3);
+        if (peak[isa] > 0) printf("%s: multiply-add peak of one thread %.1f GF/s\n", fg_isa_name(isa), peak[isa] * 1e-9);
+    }
+    printf("columns: AVX2%s\n", peak[FG_ISA_AVX512] > 0 ? ", AVX-512" : "");
+    if (strcmp(only, "conv")) gemms(peak);
+    if (strcmp(only, "gemm")) convs(peak);
+    return 0;
+}
+
+#else
+
+int main(void) {
+    printf("bench_product: no vector kernels for this machine\n");
+    return 0;
+}
+
+#endif
