@@ -173,6 +173,8 @@ static void *counted(void *p) {
     if (p) __atomic_fetch_add(&outstanding, 1, __ATOMIC_RELAXED);
     return p;
 }
+/* libc's own calls (strdup, fopen) must come here too, whatever -fvisibility says */
+#pragma GCC visibility push(default)
 void *malloc(size_t n) { return refuse() ? NULL : counted(__libc_malloc(n)); }
 void *calloc(size_t n, size_t size) { return refuse() ? NULL : counted(__libc_calloc(n, size)); }
 void *realloc(void *p, size_t n) {
@@ -189,6 +191,7 @@ void free(void *p) {
     if (p) __atomic_fetch_sub(&outstanding, 1, __ATOMIC_RELAXED);
     __libc_free(p);
 }
+#pragma GCC visibility pop
 
 START_TEST(opening_fails) {
     fg_context_free(fg_context_new()); /* what the process makes once */

@@ -26,13 +26,15 @@ static void check_values(const fg_tensor_file *f, const char *name, fg_dtype dt,
 }
 #define VALUES(...) ((double[]){ __VA_ARGS__ })
 #define REAL(x)     ((double)(fg_real)(x))
+/* A denormal f32 is copied bit by bit; where it becomes a double, a context flushes it like any other arithmetic. */
+#define TINY        (sizeof(fg_real) == 4 ? (double)1e-42f : 0)
 
 START_TEST(reads_the_packages_files) {
     s = fg_scope_open(ctx);
     fg_tensor_file *f = load(VECTORS "every.safetensors");
     ck_assert_int_eq(f->n, 15);
     for (int i = 1; i < f->n; i++) ck_assert_int_lt(strcmp(f->names[i - 1], f->names[i]), 0);
-    check_values(f, "f32", FG_F32, "[2,2]", VALUES(0, -1.5, (double)1e-42f, INFINITY));
+    check_values(f, "f32", FG_F32, "[2,2]", VALUES(0, -1.5, TINY, INFINITY));
     check_values(f, "f64", FG_F32, "[3]", VALUES(REAL(0.1), -0x1p60, REAL(1e-300)));
     check_values(f, "f16", FG_F32, "[7]", VALUES(0, 1, -2, 65504, 0x1p-24, INFINITY, 0.333251953125));
     check_values(f, "i8", FG_I32, "[3]", VALUES(-128, 127, 0));
