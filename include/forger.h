@@ -230,7 +230,8 @@ FG_API fg_tensor *fg_sigmoid(fg_scope *s, fg_tensor *x);
 FG_API fg_tensor *fg_softplus(fg_scope *s, fg_tensor *x); /* log(1 + exp x), stable */
 FG_API fg_tensor *fg_relu(fg_scope *s, fg_tensor *x);
 FG_API fg_tensor *fg_leaky_relu(fg_scope *s, fg_tensor *x, double slope);
-FG_API fg_tensor *fg_clamp(fg_scope *s, fg_tensor *x, double lo, double hi); /* gradient 1 between the bounds, 0 on them and outside, as PyTorch 2.15 */
+FG_API fg_tensor *fg_clamp(fg_scope *s, fg_tensor *x, double lo,
+                           double hi); /* gradient 1 between the bounds, 0 on them and outside, as PyTorch 2.15 */
 FG_API fg_tensor *fg_pow(fg_scope *s, fg_tensor *x, double exponent);
 /* dy * act'(x), written in the activation's output y; differentiable in dy, and in y for tanh, sigmoid and softplus */
 FG_API fg_tensor *fg_act_grad(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope);

@@ -128,10 +128,8 @@ static void conv_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, in
     }
     int64_t r1 = min64(p->priv[0], (chunk + 1) * p->priv[1]);
     for (int64_t r = chunk * p->priv[1]; r < r1; r++) {
-        if (p->dir == FG_CONV_FWD)
-            fwd_row(g, a, r / g->oh, r % g->oh);
-        else
-            dx_row(g, a, r / g->h, r % g->h);
+        if (p->dir == FG_CONV_FWD) fwd_row(g, a, r / g->oh, r % g->oh);
+        else dx_row(g, a, r / g->h, r % g->h);
     }
 }
 

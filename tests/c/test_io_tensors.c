@@ -27,7 +27,7 @@ static void check_values(const fg_tensor_file *f, const char *name, fg_dtype dt,
 #define VALUES(...) ((double[]){ __VA_ARGS__ })
 #define REAL(x)     ((double)(fg_real)(x))
 /* A denormal f32 is copied bit by bit; where it becomes a double, a context flushes it like any other arithmetic. */
-#define TINY        (sizeof(fg_real) == 4 ? (double)1e-42f : 0)
+#define TINY (sizeof(fg_real) == 4 ? (double)1e-42f : 0)
 
 START_TEST(reads_the_packages_files) {
     s = fg_scope_open(ctx);
