@@ -95,7 +95,7 @@ ENV_CPATH := $(abspath $(BUILD))/lua/?.so;;
 LUA_ENV    = LUA_PATH='$(ENV_PATH)' LUA_CPATH='$(ENV_CPATH)' LUA_PATH_5_4= LUA_CPATH_5_4=
 WITH_ENV   = unset LUA_PATH_5_4 LUA_CPATH_5_4; export LUA_PATH='$(ENV_PATH)' LUA_CPATH='$(ENV_CPATH)';
 
-.PHONY: all lib lua help demo check check-run bench asan tsan fuzz fuzz-run lint fmt env deps examples \
+.PHONY: all lib lua help demo check check-run bench asan tsan fuzz fuzz-run lint fmt docs env deps examples \
         install install-lua install-c uninstall dist clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -241,6 +241,9 @@ lint:                       ## house rules, formatting, Lua globals, warnings of
 	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/lint-clang CC=clang WERROR=1 check-bin bench-bin >/dev/null
 	@echo "lint: no warnings with gcc and clang"
 bench-bin: $(BENCH_BIN)
+
+docs: lua                   ## write docs/reference anew from the sources
+	@$(WITH_ENV) $(LUA) tests/support/make_reference.lua
 
 C_FILES = $(wildcard src/*/*.[ch] include/*.h tests/c/*.[ch] tests/bench/*.[ch] examples/*.c)
 fmt:                        ## format the C files in place
