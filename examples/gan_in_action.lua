@@ -53,6 +53,8 @@ local function main(opt)
   if opt.net == "dcgan" then
     G, D = dcgan()
   end
+  nn.init.keras(G) -- the book uses Keras: Glorot's weights, zero biases
+  nn.init.keras(D)
   G.latent = { dim = Z, dist = "normal", range = { -1, 1 } } -- goes into its file, so that sample.lua can use it
   print(nn.summary(G, { 1, Z }))
   print(nn.summary(D, { 1, 28, 28, 1 }))
@@ -61,7 +63,7 @@ local function main(opt)
   local g_opt = optim.Adam(G:parameters(), { lr = g_lr })
   local folder = train.run_folder(opt.out or train.next_free("runs/gan_in_action"))
   local fixed = fg.randn(64, Z, { stream = "sample" }) -- the same noise for every picture
-  local steps = opt.epochs and opt.epochs * #loader or opt.steps
+  local steps = opt.epochs and opt.epochs * #loader or opt.steps or (opt.net == "dcgan" and 5000 or 20000)
   local bar = train.progress { total = steps }
   local d_losses, g_losses = {}, {}
 
@@ -135,8 +137,9 @@ end
 os.exit(cli.main(main, {
   name = "gan_in_action.lua",
   about = "The GAN training loop spelled out, with the two pairs of networks of GANs in Action (chapters 3 and 4).",
-  options = cli.common({ steps = 5000, batch = 128, d_steps = 1, sample_every = 1000, loss = false, real_label = false }, {
+  options = cli.common({ batch = 128, d_steps = 1, sample_every = 1000, loss = false, real_label = false }, {
     { "net", choices = { "mlp", "dcgan" }, default = "mlp", help = "networks of chapter 3 or of chapter 4" },
     { "d-updates", type = "int", min = 1, max = 2, default = 1, help = "2: D learns from reals and from fakes in two updates" },
   }),
+  notes = "Default of --steps: 20000 for mlp, which has shapes from 5000 on; 5000 for dcgan.",
 }, arg))
