@@ -2,7 +2,8 @@
 -- the settings of the PyTorch DCGAN tutorial). Large networks: on a laptop a step takes seconds.
 -- Run it with: lua5.4 examples/dcgan_64.lua --data FOLDER
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

@@ -1,7 +1,8 @@
 -- A DCGAN on the MNIST digits: the script to start from. Two recipes (--preset), one training loop.
 -- Run it with: lua5.4 examples/dcgan_mnist.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

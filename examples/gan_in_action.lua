@@ -2,7 +2,8 @@
 -- After Langr and Bok, GANs in Action, chapters 1, 3 and 4: MNIST, Adam 1e-3, batch 128, images in [-1,1].
 -- Run it with: lua5.4 examples/gan_in_action.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

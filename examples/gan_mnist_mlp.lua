@@ -2,7 +2,8 @@
 -- histograms of what D thinks of real and fake.
 -- Run it with: lua5.4 examples/gan_mnist_mlp.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

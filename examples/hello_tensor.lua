@@ -1,7 +1,8 @@
 -- Tensors and gradients in one page: fit a line to noisy points, without any layer or optimizer.
 -- Run it with: lua5.4 examples/hello_tensor.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

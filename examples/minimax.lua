@@ -3,7 +3,8 @@
 -- knows every fake, and where D(G(z)) is near 0 the first loss is flat while the second is steep.
 -- Run it with: lua5.4 examples/minimax.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

@@ -2,7 +2,8 @@
 -- It also serves as the judge of generated digits (dcgan_mnist.lua --evaluate).
 -- Run it with: lua5.4 examples/mnist_classifier.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

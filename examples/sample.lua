@@ -1,7 +1,8 @@
 -- Draws pictures from a trained generator: the discriminator is gone, the generator lives on.
 -- Run it with: lua5.4 examples/sample.lua --generator runs/dcgan_mnist/generator.safetensors --n 100 --out digits.png
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"

@@ -2,7 +2,8 @@
 -- The run leaves spiral.svg: samples over D's surface at six moments of the training.
 -- Run it with: lua5.4 examples/spiral.lua
 if _VERSION ~= "Lua 5.4" then
-  error("this needs Lua 5.4, and " .. _VERSION .. " is running it: try lua5.4 " .. arg[0], 0)
+  io.stderr:write("this needs Lua 5.4, and ", _VERSION, " is running it: try lua5.4 ", arg[0], "\n")
+  os.exit(1)
 end
 
 local fg = require "forger"
