@@ -155,7 +155,7 @@ local d_parameters = D:parameters()
 
 local function d_loss(fake)
   if joint then
-    return D(fg.cat({ real, fake }, 1)):bce_logits(labels):mean()
+    return D(fg.cat({ real, fake:to "f32" }, 1)):bce_logits(labels):mean() -- under bf16 a last Linear gives bf16
   elseif work == "wgangp" then
     local e = fg.rand(B, 1, 1, 1)
     local mix = (e * real + (1 - e) * fake):detach()
