@@ -6,10 +6,22 @@
  * (AVX-512) or 6 x 2 (AVX2) there are enough independent sums to hide the latency of the multiply-add.
  * The sums start at zero and meet C once at the end, so long reductions cut into runs and blocks are summed in two levels. */
 
+/* Sanitizers check every access: unrolled 84 times over, that takes minutes to compile. They get one plain copy. */
+#if defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+#if SANITIZED
+#define INLINE static
+#define UNROLL
+#elif defined(__clang__)
 #define INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
+#define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 

@@ -19,6 +19,12 @@ static const double real_eps = 2.3e-16;
 static const double real_eps = 1.2e-7;
 #endif
 
+/* ck_assert_msg in inner loops: Check writes a record to a file for every assertion it evaluates. */
+#define REQUIRE(cond, ...)                                                                                                       \
+    do {                                                                                                                         \
+        if (!(cond)) ck_abort_msg(__VA_ARGS__);                                                                                  \
+    } while (0)
+
 typedef struct fence {
     fg_real *p;
     char *map;
