@@ -95,7 +95,7 @@ ENV_CPATH := $(abspath $(BUILD))/lua/?.so;;
 LUA_ENV    = LUA_PATH='$(ENV_PATH)' LUA_CPATH='$(ENV_CPATH)' LUA_PATH_5_4= LUA_CPATH_5_4=
 WITH_ENV   = unset LUA_PATH_5_4 LUA_CPATH_5_4; export LUA_PATH='$(ENV_PATH)' LUA_CPATH='$(ENV_CPATH)';
 
-.PHONY: all lib lua help demo check check-run bench asan tsan fuzz fuzz-run lint fmt docs env deps examples \
+.PHONY: all lib lua help demo check check-run bench bench-peers asan tsan fuzz fuzz-run lint fmt docs env deps examples \
         install install-lua install-c uninstall dist clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -222,6 +222,10 @@ tsan-run: $(filter %/test_team,$(TEST_FLT))
 bench: all $(BENCH_BIN)     ## build and run the benchmarks
 	@set -e; for b in $(BENCH_BIN); do echo "== $$b"; $$b; done
 	@$(WITH_ENV) set -e; for b in $(wildcard tests/bench/bench_*.lua); do echo "== $$b"; $(LUA) $$b; done
+
+PEER_OPTIONS = $(foreach v,WORKS PRECISIONS PEERS ROUNDS SECONDS THREADS SAVE,$(if $($(v)),$(v)='$($(v))'))
+bench-peers: lua            ## time the same steps in PyTorch, Keras, JAX (installs 8 GB once; see docs/benchmarks.md)
+	@$(WITH_ENV) $(LUA) tests/bench/compare.lua BUILD='$(BUILD)' $(PEER_OPTIONS)
 
 fuzz:                       ## fuzz the file readers with libFuzzer (clang), FUZZ_SECONDS (60) each
 	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang SAN='-fsanitize=fuzzer-no-link,address,undefined -O1 -g' \
