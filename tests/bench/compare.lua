@@ -245,6 +245,9 @@ end
 
 local rows = figures.rows(results, works, precisions)
 local text = circumstances() .. "\n\n" .. figures.format(rows) .. "\n" .. figures.verdict(rows) .. "\n"
+if highest_load and highest_load > opt.THREADS + 1 then
+  text = text .. "\nThe machine was busy with other work: these figures are worth little.\n"
+end
 io.write(text)
 if opt.SAVE ~= "" and opt.SAVE ~= "0" then
   write(PAGE, assert(figures.replace(assert(read(PAGE), PAGE .. " is missing"), "## Figures\n\n" .. text)))

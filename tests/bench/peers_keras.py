@@ -77,7 +77,7 @@ def make_step(work, mode, batch, threads):
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if "bf16" in mode:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    version = "%s tf %s" % (keras.__version__, tf.__version__)
+    version = "keras %s tf %s" % (keras.__version__, tf.__version__)
     xla = "xla" in mode
     g, d, zs, xs = networks(work)
 

@@ -69,6 +69,26 @@ describe("compare.lua", function()
       assert.truthy(err:find("^compare%.lua: "), err)
     end
   end)
+  it("runs both sides, leaves out modes that fail and says why", function()
+    local peer = os.tmpname() -- stands in for a Python that has PyTorch
+    local f = assert(io.open(peer, "w"))
+    f:write([[#!/bin/sh
+case "$*" in
+*compile*) echo "RuntimeError: cannot compile" >&2; exit 1 ;;
+*) echo '{"fw":"torch","version":"2","mode":"eager","work":"tiny","ms":0.000001,"rss_mb":1}' ;;
+esac
+]])
+    f:close()
+    os.execute("chmod +x " .. peer)
+    local code, out, err = run(lua .. " tests/bench/compare.lua WORKS=tiny PRECISIONS=f32 PEERS=torch ROUNDS=2 SECONDS=0.1 PEERS_TORCH=" .. peer)
+    os.remove(peer)
+    assert.equal(0, code, err)
+    assert.truthy(err:find("PyTorch compiled: left out: RuntimeError: cannot compile", 1, true), err)
+    assert.is_nil(err:find("NCHW", 1, true), err)
+    assert.truthy(out:find("| tiny | f32 ", 1, true) and out:find("| PyTorch eager | 0.00 **slower** |", 1, true), out)
+    local _, forgers = err:gsub("  Forger\n", "")
+    assert.equal(2, forgers, err)
+  end)
 end)
 
 describe("the table", function()
