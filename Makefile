@@ -209,7 +209,7 @@ asan:                       ## all tests under AddressSanitizer and UBSan, then 
 	@sh tests/support/install-deps.sh build check
 	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan SAN='$(ASAN)' check-bin
 	@sh tests/support/preload-lua.sh $(BUILD)/asan/lua-asan '$(LUA)' "$$($(CC) -print-file-name=libasan.so)"
-	@CK_FORK=no ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:$(ASAN_OPTIONS) UBSAN_OPTIONS=print_stacktrace=1 \
+	@CK_FORK=no ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:$(ASAN_OPTIONS) LSAN_OPTIONS=use_poisoned=1:$(LSAN_OPTIONS) UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN='$(ASAN)' TEST_LUA='$(abspath $(BUILD)/asan/lua-asan)' check-run
 	@$(MAKE) --no-print-directory tsan
 ASAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
