@@ -137,7 +137,6 @@ struct fg_autograd {
     /* recorded ops that the engine needs, installed by ops/ */
     fg_tensor *(*add)(fg_scope *s, fg_tensor *a, fg_tensor *b);
     fg_tensor *(*cast)(fg_scope *s, fg_tensor *x, fg_dtype dt);
-    fg_tensor *(*ones)(fg_scope *s, fg_shape shape);
 };
 
 /* An empty node for op with n inputs and a copy of opts; refs 1. NULL with the error set. */

@@ -18,12 +18,9 @@ const fg_op *fg_op_find(const char *name) {
     return NULL;
 }
 
-static fg_tensor *ones(fg_scope *s, fg_shape shape) { return fg_full(s, FG_F32, shape, 1); }
-
 static fg_status open_room(fg_context *ctx) {
     ctx->autograd->add = fg_add;
     ctx->autograd->cast = fg_cast;
-    ctx->autograd->ones = ones;
     return FG_OK;
 }
 
