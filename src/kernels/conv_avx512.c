@@ -10,11 +10,8 @@ static void conv_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, in
     else run_band(p, a, chunk, scratch);
 }
 
-static void conv_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) { finish_dw(p, a, chunk); }
+static const fg_conv_kernel direct = {
+    .name = "direct", .isa = ISA_LEVEL, .plan = conv_plan, .pack = conv_pack, .run = conv_run, .finish = finish_dw
+};
 
-void fg_kernels_avx512_conv(fg_kernels *k) {
-    k->conv_plan = conv_plan;
-    k->conv_pack = conv_pack;
-    k->conv_run = conv_run;
-    k->conv_finish = conv_finish;
-}
+void fg_kernels_avx512_conv(fg_kernels *k) { fg_conv_prefer(k, &direct); }

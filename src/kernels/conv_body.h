@@ -93,8 +93,7 @@ static int64_t phase_offset(const fg_conv_plan *p, const view *v, int64_t rh, in
  * weights */
 static void plan_dw(fg_conv_plan *p, int64_t want);
 
-static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, bool fast, fg_conv_plan *p) {
-    (void)fast; /* every algorithm here is a direct sum */
+static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     *p = (fg_conv_plan){ .g = *g, .dir = dir };
     view v = view_of(g, dir);
     double macs = (double)g->n * (double)(g->oh * g->ow) * (double)(g->ci * g->co) * (g->kh * g->kw);

@@ -46,8 +46,19 @@ void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a
     if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
 }
 
+void fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p) {
+    const fg_conv_kernel *const *c = k->conv;
+    while (((*c)->needs & ~flags) || ((*c)->fits && !(*c)->fits(g, dir))) c++;
+    (*c)->plan(g, dir, p);
+    p->kernel = *c;
+}
+
+void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel) {
+    for (int i = FG_CONV_KERNELS - 1; i > 0; i--) k->conv[i] = k->conv[i - 1];
+    k->conv[0] = kernel;
+}
+
 typedef struct conv_job {
-    const fg_kernels *k;
     const fg_conv_plan *p;
     const fg_conv_args *a;
     const fg_real *w;
@@ -57,16 +68,16 @@ typedef struct conv_job {
 static void conv_pack_chunk(void *arg, int chunk, int worker) {
     (void)worker;
     conv_job *j = arg;
-    j->k->conv_pack(j->p, j->w, j->packed, chunk);
+    j->p->kernel->pack(j->p, j->w, j->packed, chunk);
 }
 static void conv_run_chunk(void *arg, int chunk, int worker) {
     conv_job *j = arg;
-    j->k->conv_run(j->p, j->a, chunk, worker);
+    j->p->kernel->run(j->p, j->a, chunk, worker);
 }
 static void conv_finish_chunk(void *arg, int chunk, int worker) {
     (void)worker;
     conv_job *j = arg;
-    j->k->conv_finish(j->p, j->a, chunk);
+    j->p->kernel->finish(j->p, j->a, chunk);
 }
 
 size_t fg_conv_workspace(const fg_context *ctx, const fg_conv_plan *p) {
@@ -74,12 +85,12 @@ size_t fg_conv_workspace(const fg_context *ctx, const fg_conv_plan *p) {
 }
 
 void fg_conv_pack_drive(fg_context *ctx, const fg_conv_plan *p, const fg_real *w, void *packed) {
-    conv_job j = { ctx->k, p, NULL, w, packed };
+    conv_job j = { p, NULL, w, packed };
     if (p->packed) fg_parallel(ctx, p->pack_chunks, conv_pack_chunk, &j);
 }
 
 void fg_conv_drive(fg_context *ctx, const fg_conv_plan *p, fg_conv_args *a, void *workspace) {
-    conv_job j = { ctx->k, p, a, NULL, NULL };
+    conv_job j = { p, a, NULL, NULL };
     a->scratch = workspace;
     a->partials = workspace ? (char *)workspace + round64((size_t)fg_get_threads(ctx) * p->scratch) : NULL;
     fg_parallel(ctx, p->chunks, conv_run_chunk, &j);

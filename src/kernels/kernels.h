@@ -84,26 +84,44 @@ typedef enum fg_conv_dir { FG_CONV_FWD = 0, FG_CONV_DX, FG_CONV_DW } fg_conv_dir
 typedef struct fg_conv_args {
     const fg_real *x, *w, *dy; /* the two inputs of the direction; w may be NULL in run when packed is given */
     fg_real *out;              /* y, dx or dw */
-    const void *packed;        /* from conv_pack, or NULL when plan.packed == 0 */
+    const void *packed;        /* from the kernel's pack, or NULL when plan.packed == 0 */
     void *scratch;             /* plan.scratch bytes per worker, contiguous: worker i uses scratch + i*plan.scratch */
     void *partials;            /* plan.partials bytes */
     const fg_real *bias;       /* FWD: [CO]; DX: [CI]; or NULL */
     fg_act act;                /* applied after bias (FWD, DX) */
     fg_real slope;
 } fg_conv_args;
-struct fg_kernels;
+struct fg_conv_kernel;
 typedef struct fg_conv_plan {
     fg_conv_geom g;
     fg_conv_dir dir;
-    int algo;          /* which run routine; private to the ISA file */
-    size_t packed;     /* bytes of packed weights (FWD, DX), 0 when w is used as it is */
-    size_t scratch;    /* bytes per worker, a multiple of 64 */
-    size_t partials;   /* bytes in all, at most 32 MB */
-    int pack_chunks;   /* pieces of conv_pack */
-    int chunks;        /* pieces of conv_run, by geometry only */
-    int finish_chunks; /* pieces of conv_finish: fixed-tree sum of the partials of DW; 0 when unused */
+    const struct fg_conv_kernel *kernel; /* who made the plan and runs it; set by fg_conv_choose */
+    int algo;                            /* which run routine; private to the kernel */
+    size_t packed;                       /* bytes of packed weights (FWD, DX), 0 when w is used as it is */
+    size_t scratch;                      /* bytes per worker, a multiple of 64 */
+    size_t partials;                     /* bytes in all, at most 32 MB */
+    int pack_chunks;                     /* pieces of pack */
+    int chunks;                          /* pieces of run, by geometry only */
+    int finish_chunks;                   /* pieces of finish: fixed-tree sum of the partials of DW; 0 when unused */
     int64_t priv[24];
 } fg_conv_plan;
+
+/* What a caller grants a convolution kernel. FG_CONV_FAST: Winograd's rounding is welcome. */
+enum { FG_CONV_FAST = 1 };
+
+/* One method of convolution at one ISA. A table lists its methods in order of preference; dispatch, tests and benchmarks
+ * walk the same list. `fits` looks at geometry alone, so that the choice, and the bits, never depend on timing. */
+typedef struct fg_conv_kernel {
+    const char *name;                                     /* "direct", "winograd", ... */
+    fg_isa_level isa;                                     /* the level it is compiled for */
+    unsigned needs;                                       /* FG_CONV_* flags without which it is not asked */
+    bool (*fits)(const fg_conv_geom *g, fg_conv_dir dir); /* NULL: fits everything */
+    void (*plan)(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p);
+    void (*pack)(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk); /* NULL when plans never ask for it */
+    void (*run)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker);
+    void (*finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk); /* likewise */
+} fg_conv_kernel;
+enum { FG_CONV_KERNELS = 8 };
 
 /* ---------------------------------------------------------------- optimizer updates, one pass, in place */
 typedef struct fg_adam_args {
@@ -176,10 +194,7 @@ typedef struct fg_kernels {
     void (*gemm_run)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, void *scratch,
                      int chunk); /* scratch: this worker's */
     void (*gemm_finish)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk);
-    void (*conv_plan)(const fg_conv_geom *g, fg_conv_dir dir, bool fast, fg_conv_plan *p);
-    void (*conv_pack)(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk);
-    void (*conv_run)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker);
-    void (*conv_finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk);
+    const fg_conv_kernel *conv[FG_CONV_KERNELS]; /* most preferred first; the last that is not NULL fits everything */
 
     /* optimizers */
     void (*adam)(fg_real *p, const fg_real *g, fg_real *m, fg_real *v, size_t n, const fg_adam_args *a);
@@ -212,6 +227,11 @@ extern const fg_room fg_room_kernels; /* open: picks the table for ctx->isa, ins
 fg_real fg_act_scalar(fg_real x, fg_act act, fg_real slope);
 /* act'(x) from the output y */
 fg_real fg_act_grad_scalar(fg_real y, fg_act act, fg_real slope);
+
+/* The first kernel of the table that the flags allow and the geometry fits makes the plan. */
+void fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p);
+/* For dispatch: puts a kernel before those already in the table. */
+void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel);
 
 /* Threaded drivers over the slots (driver.c), the same for every ISA: workspace is the caller's, sized by the plan. */
 size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p);

@@ -18,8 +18,7 @@ enum { MAX_CHUNKS = 4096, DW_CHANNELS = 16 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, bool fast, fg_conv_plan *p) {
-    (void)fast; /* one algorithm: the direct sum */
+static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     *p = (fg_conv_plan){ .g = *g, .dir = dir };
     if (dir == FG_CONV_DW) {
         int64_t groups = (g->ci + DW_CHANNELS - 1) / DW_CHANNELS;
@@ -33,10 +32,6 @@ static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, bool fast, fg_conv
         p->priv[0] = rows;
         p->priv[1] = per;
     }
-}
-
-static void conv_pack(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk) {
-    (void)p, (void)w, (void)packed, (void)chunk; /* pack_chunks is 0: weights are used as they are */
 }
 
 /* out[c] = act(out[c] + bias[c]) */
@@ -133,13 +128,6 @@ static void conv_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, in
     }
 }
 
-static void conv_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
-    (void)p, (void)a, (void)chunk; /* finish_chunks is 0 */
-}
+static const fg_conv_kernel direct = { .name = "direct", .isa = FG_ISA_SCALAR, .plan = conv_plan, .run = conv_run };
 
-void fg_kernels_scalar_conv(fg_kernels *k) {
-    k->conv_plan = conv_plan;
-    k->conv_pack = conv_pack;
-    k->conv_run = conv_run;
-    k->conv_finish = conv_finish;
-}
+void fg_kernels_scalar_conv(fg_kernels *k) { fg_conv_prefer(k, &direct); }

@@ -45,7 +45,7 @@ static void same_pad(int64_t in, int k, int stride, int *before, int *after) {
 
 static fg_status run_conv(fg_context *ctx, const fg_conv_geom *g, fg_conv_dir dir, fg_tensor *w, fg_conv_args *a) {
     fg_conv_plan p;
-    ctx->k->conv_plan(g, dir, ctx->fast_conv, &p);
+    fg_conv_choose(ctx->k, g, dir, ctx->fast_conv ? FG_CONV_FAST : 0, &p);
     size_t bytes = fg_conv_workspace(ctx, &p);
     void *work = bytes ? fg_alloc(ctx, bytes) : NULL; /* before the packed weights: making room may drop that cache */
     if (bytes && !work) return FG_ENOMEM;

@@ -62,7 +62,7 @@ static double time_gemm(const fg_kernels *k, const fg_gemm_args *a, double flops
 static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, const float *x, const float *w,
                         const float *dy, float *out, double flops) {
     fg_conv_plan p;
-    k->conv_plan(g, dir, false, &p);
+    fg_conv_choose(k, g, dir, FG_CONV_FAST, &p);
     void *packed = aligned(p.packed), *scratch = aligned(p.scratch), *partials = aligned(p.partials);
     fg_conv_args a = { .x = x, .w = w, .dy = dy, .out = out, .packed = packed, .scratch = scratch, .partials = partials };
     double best = 1e30;
@@ -70,9 +70,9 @@ static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir 
     for (int r = 0; r < RUNS; r++) {
         double t = own_seconds();
         for (int q = 0; q < repeat; q++) {
-            for (int c = 0; c < p.pack_chunks; c++) k->conv_pack(&p, w, packed, c);
-            for (int c = 0; c < p.chunks; c++) k->conv_run(&p, &a, c, 0);
-            for (int c = 0; c < p.finish_chunks; c++) k->conv_finish(&p, &a, c);
+            for (int c = 0; c < p.pack_chunks; c++) p.kernel->pack(&p, w, packed, c);
+            for (int c = 0; c < p.chunks; c++) p.kernel->run(&p, &a, c, 0);
+            for (int c = 0; c < p.finish_chunks; c++) p.kernel->finish(&p, &a, c);
         }
         t = (own_seconds() - t) / repeat;
         if (t < best) best = t;

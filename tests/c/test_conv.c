@@ -133,7 +133,7 @@ static void problem_free(problem *p) {
 
 static void drive(fg_context *ctx, problem *p) {
     fg_conv_plan plan;
-    ctx->k->conv_plan(&p->g, p->dir, false, &plan);
+    fg_conv_choose(ctx->k, &p->g, p->dir, 0, &plan);
     ck_assert_int_ge(plan.chunks, 1);
     ck_assert_uint_le(plan.partials, (size_t)32 << 20);
     ck_assert_uint_eq(plan.scratch % 64, 0);
@@ -340,7 +340,7 @@ START_TEST(plans_of_large_layers) {
     for (int i = 0; i < 6; i++)
         for (int d = 0; d < 3; d++) {
             fg_conv_plan p;
-            fg_kernels_for(isa)->conv_plan(&big[i], (fg_conv_dir)d, false, &p);
+            fg_conv_choose(fg_kernels_for(isa), &big[i], (fg_conv_dir)d, 0, &p);
             ck_assert_int_ge(p.chunks, 8);
             ck_assert_int_le(p.chunks, 1 << 16);
             ck_assert_uint_le(p.partials, (size_t)32 << 20);
