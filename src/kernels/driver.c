@@ -46,11 +46,15 @@ void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a
     if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
 }
 
-void fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p) {
-    const fg_conv_kernel *const *c = k->conv;
-    while (((*c)->needs & ~flags) || ((*c)->fits && !(*c)->fits(g, dir))) c++;
-    (*c)->plan(g, dir, p);
-    p->kernel = *c;
+bool fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p) {
+    for (int i = 0; i < FG_CONV_KERNELS && k->conv[i]; i++) {
+        const fg_conv_kernel *c = k->conv[i];
+        if ((c->needs & ~flags) || ((flags & ~c->needs) & FG_CONV_BF16) || (c->fits && !c->fits(g, dir))) continue;
+        c->plan(g, dir, p);
+        p->kernel = c;
+        return true;
+    }
+    return false;
 }
 
 void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel) {

@@ -90,6 +90,10 @@ typedef struct fg_conv_args {
     const fg_real *bias;       /* FWD: [CO]; DX: [CI]; or NULL */
     fg_act act;                /* applied after bias (FWD, DX) */
     fg_real slope;
+    /* Kernels of FG_CONV_BF16 read these instead of x and dy, and write out16 where it is not NULL (rounded once, after
+     * bias and activation), else out. DW always writes out. */
+    const uint16_t *x16, *dy16;
+    uint16_t *out16;
 } fg_conv_args;
 struct fg_conv_kernel;
 typedef struct fg_conv_plan {
@@ -106,8 +110,9 @@ typedef struct fg_conv_plan {
     int64_t priv[24];
 } fg_conv_plan;
 
-/* What a caller grants a convolution kernel. FG_CONV_FAST: Winograd's rounding is welcome. */
-enum { FG_CONV_FAST = 1 };
+/* What a caller grants a convolution kernel. FAST: Winograd's rounding is welcome. BF16: x and dy are given as bf16, weights
+ * are rounded to bf16 by pack, sums are f32; only kernels that need this flag are asked then. */
+enum { FG_CONV_FAST = 1, FG_CONV_BF16 = 2 };
 
 /* One method of convolution at one ISA. A table lists its methods in order of preference; dispatch, tests and benchmarks
  * walk the same list. `fits` looks at geometry alone, so that the choice, and the bits, never depend on timing. */
@@ -228,8 +233,9 @@ fg_real fg_act_scalar(fg_real x, fg_act act, fg_real slope);
 /* act'(x) from the output y */
 fg_real fg_act_grad_scalar(fg_real y, fg_act act, fg_real slope);
 
-/* The first kernel of the table that the flags allow and the geometry fits makes the plan. */
-void fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p);
+/* The first kernel of the table that the flags allow and the geometry fits makes the plan; false when there is none, which
+ * happens only with FG_CONV_BF16 (convert to f32 then). */
+bool fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p);
 /* For dispatch: puts a kernel before those already in the table. */
 void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel);
 
