@@ -8,6 +8,7 @@
  * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
  * rounding is to nearest and no exception traps, whatever the host has set; the host's modes come back on the way out.
  * The thread team calls the hooks on every thread around a parallel section, fg_enter and fg_leave on the caller. */
+#include "conv_wino.h"
 #include "kernels.h"
 
 #include <pthread.h>
@@ -24,16 +25,19 @@ static void build_tables(void) {
         fg_kernels_scalar(k);
         fg_kernels_scalar_gemm(k);
         fg_kernels_scalar_conv(k);
+        fg_kernels_scalar_wino(k);
         k->isa = fg_isa_name(FG_ISA_SCALAR);
 #ifdef FG_HAVE_X86
         if (isa >= FG_ISA_AVX2) {
             fg_kernels_avx2(k);
             fg_kernels_avx2_product(k);
+            fg_kernels_avx2_wino(k);
             k->isa = fg_isa_name(FG_ISA_AVX2);
         }
         if (isa >= FG_ISA_AVX512) {
             fg_kernels_avx512(k);
             fg_kernels_avx512_product(k);
+            fg_kernels_avx512_wino(k);
             k->isa = fg_isa_name(FG_ISA_AVX512);
         }
 #endif

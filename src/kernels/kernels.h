@@ -126,7 +126,7 @@ typedef struct fg_conv_kernel {
     void (*run)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker);
     void (*finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk); /* likewise */
 } fg_conv_kernel;
-enum { FG_CONV_KERNELS = 8 };
+enum { FG_CONV_KERNELS = 16 };
 
 /* ---------------------------------------------------------------- optimizer updates, one pass, in place */
 typedef struct fg_adam_args {

@@ -54,9 +54,9 @@ static size_t evict(fg_context *ctx, void *arg) {
 /* Same packed layout: everything of the plan that pack may look at, except batch and map size, which weights do not have. */
 static bool same_key(const fg_conv_plan *a, const fg_conv_plan *b) {
     const fg_conv_geom *x = &a->g, *y = &b->g;
-    return a->kernel == b->kernel && a->dir == b->dir && a->algo == b->algo && a->packed == b->packed && x->ci == y->ci && x->co == y->co &&
-           x->kh == y->kh && x->kw == y->kw && x->sh == y->sh && x->sw == y->sw && x->pt == y->pt && x->pl == y->pl &&
-           !memcmp(a->priv, b->priv, sizeof a->priv);
+    return a->kernel == b->kernel && a->dir == b->dir && a->algo == b->algo && a->packed == b->packed && x->ci == y->ci &&
+           x->co == y->co && x->kh == y->kh && x->kw == y->kw && x->sh == y->sh && x->sw == y->sw && x->pt == y->pt &&
+           x->pl == y->pl && !memcmp(a->priv, b->priv, sizeof a->priv);
 }
 
 const void *fg_packed_get(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, bool *owned) {

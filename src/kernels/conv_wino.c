@@ -1,0 +1,102 @@
+/* conv_wino.c: which convolutions have a Winograd form, how their axes are cut, and when that pays. conv_wino.h tells the
+ * idea; the arithmetic is in conv_wino_body.h. */
+#include "conv_wino.h"
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+
+static void place(fg_wino_axis *a, fg_wino_phase *f, int zeros) {
+    bool without_zero = zeros > 0, without_infinity = zeros + f->taps < a->r;
+    f->place = zeros;
+    f->first = without_zero;
+    f->points = a->n - without_zero - without_infinity;
+}
+
+/* DX: all phases read the same window, so each must be able to put its zeros where they make up for its offset. Of the
+ * possible origins the one with the fewest points wins. */
+static bool align(fg_wino_axis *a) {
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    for (int i = 0; i < a->phases; i++) {
+        const fg_wino_phase *f = &a->phase[i];
+        lo = max64(lo, f->q - (a->r - 1));
+        hi = min64(hi, f->q - (f->taps - 1));
+    }
+    int best = 0;
+    for (int64_t w0 = lo; w0 <= hi; w0++) {
+        int points = 0;
+        for (int i = 0; i < a->phases; i++) {
+            place(a, &a->phase[i], (int)(a->phase[i].q - (a->phase[i].taps - 1) - w0));
+            points += a->phase[i].points;
+        }
+        if (!best || points < best) best = points, a->w0 = w0;
+    }
+    for (int i = 0; i < a->phases; i++) place(a, &a->phase[i], (int)(a->phase[i].q - (a->phase[i].taps - 1) - a->w0));
+    return best > 0;
+}
+
+bool fg_wino_axis_of(fg_conv_dir dir, int kernel, int stride, int64_t pad, int64_t in, int64_t out, bool eight, fg_wino_axis *a) {
+    if (kernel < 3 || kernel > 5 || stride < 1 || stride > 2) return false;
+    *a = (fg_wino_axis){ .stride = stride, .pad = pad, .phases = stride, .r = stride == 1 ? kernel : 3 };
+    a->n = eight && stride == 1 && kernel == 5 ? 8 : 6;
+    a->m = a->n + 1 - a->r;
+    int64_t longest = dir == FG_CONV_DX ? 0 : out;
+    for (int i = 0; i < a->phases; i++) {
+        fg_wino_phase *f = &a->phase[i];
+        f->rho = i;
+        f->taps = (kernel - i + stride - 1) / stride;
+        if (dir == FG_CONV_DX) {
+            f->q = ceil_div(pad - i, stride);
+            f->outputs = max64(0, ceil_div(in + pad - i, stride) - f->q);
+            longest = max64(longest, f->outputs);
+        } else {
+            place(a, f, (a->r - f->taps) / 2);
+        }
+    }
+    a->tiles = ceil_div(longest, a->m);
+    return a->tiles > 0 && (dir != FG_CONV_DX || align(a));
+}
+
+bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w) {
+    /* Five taps with stride 1: eight points along the height, six along the width (both of eight would pass the bound on
+     * rounding). DW on small maps passes it even so: half of each window is padding there. */
+    bool eight = g->kh == 5 && g->sh == 1 && g->kw == 5 && g->sw == 1;
+    if (eight && dir == FG_CONV_DW && g->oh <= 8) return false;
+    if (!fg_wino_axis_of(dir, g->kh, g->sh, g->pt, g->h, g->oh, eight, &w->h)) return false;
+    if (!fg_wino_axis_of(dir, g->kw, g->sw, g->pl, g->w, g->ow, false, &w->w)) return false;
+    w->slots = w->h.phases * w->w.phases;
+    w->tiles = g->n * w->h.tiles * w->w.tiles;
+    return true;
+}
+
+/* How many (output, tap) pairs of an axis lie inside the image: what a direct kernel computes. */
+static int64_t direct_taps(int kernel, int stride, int64_t pad, int64_t in, int64_t out) {
+    int64_t count = 0;
+    for (int k = 0; k < kernel; k++) {
+        int64_t first = max64(0, ceil_div(pad - k, stride)), end = min64(out, ceil_div(in + pad - k, stride));
+        count += max64(0, end - first);
+    }
+    return count;
+}
+
+static int64_t axis_points(const fg_wino_axis *a) {
+    int64_t points = 0;
+    for (int i = 0; i < a->phases; i++) points += a->phase[i].points;
+    return points;
+}
+
+bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir) {
+    enum { CHANNELS = 16, TILES = 28 };
+    fg_wino_geom w;
+    if (g->ci < CHANNELS || g->co < CHANNELS || !fg_wino_geom_of(g, dir, &w) || w.tiles < TILES) return false;
+    double direct = (double)g->n * (double)direct_taps(g->kh, g->sh, g->pt, g->h, g->oh) *
+                    (double)direct_taps(g->kw, g->sw, g->pl, g->w, g->ow) * (double)(g->ci * g->co);
+    /* Transforms and weights in multiply-adds per number, fitted to measurements. */
+    const double per_window = 6, per_output = 6, per_weight = 10;
+    double products = (double)(axis_points(&w.h) * axis_points(&w.w)), all = (double)(w.h.n * w.w.n), tiles = (double)w.tiles;
+    double ci = (double)g->ci, co = (double)g->co, slots = w.slots;
+    double windows = dir == FG_CONV_DX ? all * co : all * slots * ci, outputs = dir == FG_CONV_DX ? all * slots * ci : all * co;
+    double cost =
+        products * tiles * ci * co + tiles * (per_window * windows + per_output * outputs) + per_weight * products * ci * co;
+    return cost < 0.9 * direct;
+}

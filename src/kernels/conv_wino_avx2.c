@@ -1,0 +1,16 @@
+/* conv_wino_avx2.c: Winograd convolutions for AVX2; the method is in conv_wino_body.h and conv_wino_dw_body.h. */
+#include "kernels.h"
+
+#ifdef FG_HAVE_X86
+
+enum { MR = 6, NR = 16, PACK_ROWS = 16, MAX_RUNS = 128, CHAIN = 32, CHAIN_FIVE = 16, TILE_BLOCK = 66, BLOCK_TILES = 64 };
+#define ISA_LEVEL FG_ISA_AVX2
+#define TILES     fg_tiles_avx2
+
+#include "wino_tiles.h"
+#include "conv_wino_body.h"
+#include "conv_wino_dw_body.h"
+
+void fg_kernels_avx2_wino(fg_kernels *k) { fg_conv_prefer(k, &winograd); }
+
+#endif

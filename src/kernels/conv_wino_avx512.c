@@ -1,0 +1,16 @@
+/* conv_wino_avx512.c: Winograd convolutions for AVX-512; the method is in conv_wino_body.h and conv_wino_dw_body.h. */
+#include "kernels.h"
+
+#ifdef FG_HAVE_X86
+
+enum { MR = 14, NR = 32, PACK_ROWS = 16, MAX_RUNS = 128, CHAIN = 32, CHAIN_FIVE = 16, TILE_BLOCK = 70, BLOCK_TILES = 64 };
+#define ISA_LEVEL FG_ISA_AVX512
+#define TILES     fg_tiles_avx512
+
+#include "wino_tiles.h"
+#include "conv_wino_body.h"
+#include "conv_wino_dw_body.h"
+
+void fg_kernels_avx512_wino(fg_kernels *k) { fg_conv_prefer(k, &winograd); }
+
+#endif

@@ -1,0 +1,378 @@
+/* conv_wino_body.h: FWD and DX by polyphase Winograd, included by conv_wino_<isa>.c after the vector words (simd.h, or one
+ * number at a time) and after mul_rows and mul_columns, the register tiles. conv_wino.h tells the idea, wino_programs.h has
+ * the transforms, conv_wino_dw_body.h has DW.
+ *
+ *      x, dy   window n x n            V[point][tile][slot][channel]
+ *      +-------+-------+
+ *      | . . . : . .   |   B^T d B     +---+                       +---+              M[point][panel][tile][NR]
+ *      | . . . : . .   |  ---------->  |   | tiles                 |   |  A^T m A     +-----+
+ *      +-------+- - - -+               +---+  x  U[slot][point]    +---+ ---------->  | m x m outputs, bias and
+ *      | . . . : . .   |              channels  [panel][c][NR] =   OC columns         +-----+ activation
+ *      +-------+-------+
+ *
+ * A chunk is some tiles (any images) times a range of output panels. Its V and M stay in the second-level cache while the
+ * weights U stream past; rows of V and M, and points, are an odd number of cache lines apart, since powers of two would
+ * send all points of a tile to the same few sets.
+ *
+ * FWD has a slot for each pair of phases of the input; they are transformed and multiplied SLOTS at a time, as many as keep V
+ * small, and the products of a point add up in M. DX has one slot of input, and a product and an output transform for each
+ * pair of phases of the output.
+ *
+ * Sums over channels are cut into pieces of CHAIN terms, each summed apart: rounding grows with the length of a chain, and
+ * Winograd multiplies it (measured: one chain of 256 has twice the error of pieces of 64). */
+#include "conv_wino.h"
+
+enum { CHUNKS_WANTED = 16, M_BYTES = 1 << 20, V_BYTES = 3 << 19, LINE = 64 / sizeof(fg_real) };
+enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
+
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* ---------------------------------------------------------------- transforms of one axis
+ * A program runs over `lines` lines, `il` numbers apart in the source, `ol` in the target; within a line the numbers (vectors
+ * of channels) are `is` and `os` apart. */
+typedef void (*pass_fn)(const fg_real *in, int64_t is, int64_t il, fg_real *out, int64_t os, int64_t ol, int lines);
+
+#define I(j)         v_load(in + (j)*is)
+#define O(i, v)      v_store(out + (i)*os, v)
+#define S(c)         v_set((fg_real)(c))
+#define ADD(a, b)    v_add(a, b)
+#define SUB(a, b)    v_sub(a, b)
+#define MUL(a, b)    v_mul(a, b)
+#define NEG(a)       v_neg(a)
+#define FMA(a, b, c) v_fma(a, b, c)
+#define PROGRAM(name, ...)                                                                                                       \
+    static void name(const fg_real *in, int64_t is, int64_t il, fg_real *out, int64_t os, int64_t ol, int lines) {               \
+        for (; lines > 0; lines--, in += il, out += ol) { __VA_ARGS__ }                                                          \
+    }
+#include "wino_programs.h"
+#undef I
+#undef O
+#undef S
+#undef ADD
+#undef SUB
+#undef MUL
+#undef NEG
+#undef FMA
+#undef PROGRAM
+
+/* [point 0 missing][infinity missing] */
+static const pass_fn in_six[2][2] = { { in6_all, in6_front }, { in6_behind, in6_middle } };
+static const pass_fn out_six_four[2][2] = { { out6_4_all, out6_4_front }, { out6_4_behind, out6_4_middle } };
+static bool last_missing(const fg_wino_axis *a, const fg_wino_phase *f) { return f->first + f->points < a->n; }
+static pass_fn input_pass(const fg_wino_axis *a, const fg_wino_phase *f) {
+    return a->n == 8 ? in8_all : f ? in_six[f->first][last_missing(a, f)] : in6_all;
+}
+static pass_fn output_pass(const fg_wino_axis *a, const fg_wino_phase *f) {
+    if (a->n == 8) return out8_4_all;
+    return a->m == 4 ? out_six_four[f->first][last_missing(a, f)] : a->m == 3 ? out6_3_all : out6_2_all;
+}
+/* taps of a phase to points (`back`: the transpose) */
+static pass_fn weight_pass(const fg_wino_axis *a, const fg_wino_phase *f, bool back) {
+    static const pass_fn one[3][2] = { { taps6_1_front, untaps6_1_front },
+                                       { taps6_1_middle, untaps6_1_middle },
+                                       { taps6_1_behind, untaps6_1_behind } };
+    static const pass_fn two[2][2] = { { taps6_2_front, untaps6_2_front }, { taps6_2_behind, untaps6_2_behind } };
+    static const pass_fn most[3][2] = { { taps6_3, untaps6_3 }, { taps6_4, untaps6_4 }, { taps6_5, untaps6_5 } };
+    if (a->n == 8) return back ? untaps8_5 : taps8_5;
+    return f->taps == 1 ? one[f->place][back] : f->taps == 2 ? two[f->place][back] : most[f->taps - 3][back];
+}
+/* Kernel indices of a phase's taps, in the order of its window: the first, and the step. */
+static int first_tap(const fg_wino_phase *f, int stride, fg_conv_dir dir) {
+    return f->rho + (dir == FG_CONV_DX ? stride * (f->taps - 1) : 0);
+}
+static int tap_step(int stride, fg_conv_dir dir) { return dir == FG_CONV_DX ? -stride : stride; }
+
+/* ---------------------------------------------------------------- what a chunk works with */
+typedef struct image { /* a batch of maps [N][h][w][c] */
+    const fg_real *p;
+    int64_t h, w, c;
+} image;
+
+typedef struct tile_at { /* image, row and column of a tile */
+    int64_t n, a, b;
+} tile_at;
+static tile_at tile_of(const fg_wino_geom *g, int64_t t) {
+    int64_t per = g->h.tiles * g->w.tiles;
+    return (tile_at){ t / per, t % per / g->w.tiles, t % g->w.tiles };
+}
+
+/* Windows of tiles t0..t1, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
+ * v[point][tile][ldv] at column `at`; whole vectors are written, zeros beyond the last channel. */
+static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t0, int64_t t1, int64_t c0, int64_t cn,
+                              const fg_wino_phase *fh, const fg_wino_phase *fw, fg_real *v, int64_t ps, int64_t ldv) {
+    static const fg_wino_phase whole = { 0 };
+    fg_real buf[FG_WINO_POINTS * FG_WINO_POINTS * W], mid[FG_WINO_POINTS * FG_WINO_POINTS * W];
+    const fg_wino_axis *h = &g->h, *w = &g->w;
+    pass_fn along_w = input_pass(w, fw), along_h = input_pass(h, fh);
+    int nh = h->n, nw = w->n, i0 = fh ? fh->first : 0, j0 = fw ? fw->first : 0;
+    int pj = fw ? fw->points : nw;
+    int i1 = fh ? nh - last_missing(h, fh) : nh, j1 = fw ? nw - last_missing(w, fw) : nw; /* numbers that programs read */
+    int64_t sh = fh ? h->stride : 1, sw = fw ? w->stride : 1;
+    if (!fh) fh = &whole, fw = &whole;
+    v += (i0 * nw + j0) * ps;
+    for (int64_t t = t0; t < t1; t++, v += ldv) {
+        tile_at at = tile_of(g, t);
+        int64_t y = sh * (h->m * at.a - fh->place) + fh->rho - h->pad, x = sw * (w->m * at.b - fw->place) + fw->rho - w->pad;
+        if (fh == &whole) y = h->w0 + h->m * at.a, x = w->w0 + w->m * at.b;
+        int64_t row = src->w * src->c;
+        const fg_real *origin = src->p + at.n * src->h * row + y * row + x * src->c + c0;
+        bool inside = y + sh * i0 >= 0 && y + sh * (i1 - 1) < src->h && x + sw * j0 >= 0 && x + sw * (j1 - 1) < src->w;
+        for (int64_t c = 0; c < cn; c += W) {
+            const fg_real *from = origin + c;
+            int64_t is = sw * src->c, il = sh * row;
+            if (!inside || cn - c < W) {
+                for (int i = i0; i < i1; i++)
+                    for (int j = j0; j < j1; j++) {
+                        int64_t yy = y + sh * i, xx = x + sw * j;
+                        bool in = yy >= 0 && yy < src->h && xx >= 0 && xx < src->w;
+                        v_store(buf + (i * nw + j) * W, in ? v_loadw(from + i * il + j * is, (size_t)(cn - c)) : v_zero());
+                    }
+                from = buf, is = W, il = nw * W;
+            }
+            along_w(from + i0 * il, is, il, mid + i0 * pj * W, W, pj * W, i1 - i0);
+            along_h(mid, pj * W, W, v + c, nw * ps, ps, pj);
+        }
+    }
+}
+
+typedef struct target { /* where the outputs of a phase pair go */
+    fg_real *p;
+    int64_t h, w, c;
+    int64_t y0, x0, sh, sw; /* pixel of output 0 of tile 0, and the step between outputs */
+    const fg_real *bias;
+    fg_act act;
+    fg_real slope;
+    const fg_kernels *k;
+} target;
+
+static void store_outputs(const target *o, fg_real *tile, int mh, int mw, tile_at at, int64_t c, int64_t n) {
+    int64_t y = o->y0 + o->sh * mh * at.a, x = o->x0 + o->sw * mw * at.b;
+    bool inside_act = o->act == FG_ACT_NONE || o->act == FG_ACT_RELU || o->act == FG_ACT_LEAKY_RELU;
+    if (o->bias || o->act != FG_ACT_NONE) {
+        vf bias = o->bias ? v_loadw(o->bias + c, (size_t)n) : v_zero(), slope = v_set(o->slope), zero = v_zero();
+        for (int i = 0; i < mh * mw; i++) {
+            vf v = v_load(tile + i * W);
+            if (o->bias) v = v_add(v, bias);
+            if (o->act == FG_ACT_RELU) v = v_maxr(zero, v);
+            if (o->act == FG_ACT_LEAKY_RELU) v = v_sel(v_le(v, zero), v_mul(v, slope), v);
+            v_store(tile + i * W, v);
+        }
+        if (!inside_act) o->k->bias_act(tile, NULL, 1, mh * mw * W, o->act, o->slope);
+    }
+    for (int i = 0; i < mh && y + o->sh * i < o->h; i++) {
+        fg_real *p = o->p + ((at.n * o->h + y + o->sh * i) * o->w + x) * o->c + c;
+        for (int j = 0; j < mw && x + o->sw * j < o->w; j++, p += o->sw * o->c)
+            v_storew(p, v_load(tile + (i * mw + j) * W), (size_t)n);
+    }
+}
+
+/* m[point][panel][tile][NR] of tiles t0..t1 to pixels, channels c0..c0+cn */
+static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, const fg_wino_phase *fw, const fg_real *m,
+                              int64_t ps, int64_t t0, int64_t t1, int64_t c0, int64_t cn, const target *o) {
+    fg_real mid[FG_WINO_OUT * FG_WINO_POINTS * W], tile[FG_WINO_OUT * FG_WINO_OUT * W];
+    pass_fn along_h = output_pass(&g->h, fh), along_w = output_pass(&g->w, fw);
+    int mh = g->h.m, mw = g->w.m, pj = fw->points;
+    m += (fh->first * g->w.n + fw->first) * ps;
+    for (int64_t t = t0; t < t1; t++, m += NR) {
+        tile_at at = tile_of(g, t);
+        for (int64_t c = 0; c < cn; c += W) {
+            along_h(m + c / NR * (t1 - t0) * NR + c % NR, g->w.n * ps, ps, mid, pj * W, W, pj);
+            along_w(mid, W, pj * W, tile, W, mw * W, mh);
+            store_outputs(o, tile, mh, mw, at, c0 + c, cn - c);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- plan */
+static int64_t source_channels(const fg_conv_plan *p) { return p->dir == FG_CONV_DX ? p->g.co : p->g.ci; }
+static int64_t output_channels(const fg_conv_plan *p) { return p->dir == FG_CONV_DX ? p->g.ci : p->g.co; }
+static int64_t whole_vectors(int64_t c) { return ceil_div(c, W) * W; }
+static int64_t odd_lines(int64_t count) { return (ceil_div(count, LINE) | 1) * LINE; }
+
+static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p);
+
+static void plan_wino(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
+    *p = (fg_conv_plan){ .g = *g, .dir = dir };
+    if (dir == FG_CONV_DW) {
+        plan_wino_dw(g, p);
+        return;
+    }
+    fg_wino_geom w;
+    fg_wino_geom_of(g, dir, &w);
+    int64_t *q = p->priv, sc = whole_vectors(source_channels(p)), points = w.h.n * w.w.n;
+    int64_t panels = ceil_div(output_channels(p), NR), most = TILE_BLOCK, slots = dir == FG_CONV_DX ? 1 : w.slots;
+    /* Tiles first: the more of them, the less often U is read. Then panels, until M fits and there is work for a team. */
+    q[Q_TILE_CHUNKS] = ceil_div(w.tiles, most);
+    if (q[Q_TILE_CHUNKS] * panels < CHUNKS_WANTED) q[Q_TILE_CHUNKS] = ceil_div(w.tiles, most / 2);
+    int64_t tiles = ceil_div(w.tiles, q[Q_TILE_CHUNKS]);
+    q[Q_PANEL_CHUNKS] = max64(ceil_div(CHUNKS_WANTED, q[Q_TILE_CHUNKS]),
+                              ceil_div(points * tiles * panels * NR * (int64_t)sizeof(fg_real), M_BYTES));
+    q[Q_PANEL_CHUNKS] = min64(q[Q_PANEL_CHUNKS], panels);
+    q[Q_SLOTS] = slots;
+    while (q[Q_SLOTS] > 1 && points * tiles * q[Q_SLOTS] * sc * (int64_t)sizeof(fg_real) > V_BYTES) q[Q_SLOTS] /= 2;
+    q[Q_LDV] = odd_lines(q[Q_SLOTS] * sc);
+    q[Q_PSV] = odd_lines(tiles * q[Q_LDV]);
+    q[Q_PSM] = odd_lines(tiles * ceil_div(panels, q[Q_PANEL_CHUNKS]) * NR);
+    q[Q_PSU] = odd_lines(panels * sc * NR);
+    p->chunks = (int)(q[Q_TILE_CHUNKS] * q[Q_PANEL_CHUNKS]);
+    p->scratch = (size_t)(points * (q[Q_PSV] + q[Q_PSM])) * sizeof(fg_real);
+    p->packed = (size_t)(w.slots * points * q[Q_PSU]) * sizeof(fg_real);
+    p->pack_chunks = (int)(panels * ceil_div(sc, PACK_ROWS));
+}
+
+/* U[slot][point][panel][sc][NR] */
+static fg_real *packed_at(const fg_conv_plan *p, const fg_wino_geom *w, const void *packed, int64_t slot, int64_t point,
+                          int64_t panel) {
+    return (fg_real *)packed + (slot * w->h.n * w->w.n + point) * p->priv[Q_PSU] + panel * whole_vectors(source_channels(p)) * NR;
+}
+
+/* taps[kh][kw][NR] of source channel c to all points of all slots */
+static void weights_to_points(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *taps, void *packed, int64_t panel,
+                              int64_t c) {
+    int64_t kw = p->g.kw, ps = p->priv[Q_PSU];
+    fg_real mid[5 * FG_WINO_POINTS * W];
+    for (int s = 0; s < w->slots; s++) {
+        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
+        pass_fn along_w = weight_pass(&w->w, fw, false), along_h = weight_pass(&w->h, fh, false);
+        int sh = w->h.stride, sw = w->w.stride, pj = fw->points;
+        const fg_real *from = taps + (first_tap(fh, sh, p->dir) * kw + first_tap(fw, sw, p->dir)) * NR;
+        fg_real *u = packed_at(p, w, packed, s, fh->first * w->w.n + fw->first, panel) + c * NR;
+        for (int64_t v = 0; v < NR; v += W) {
+            along_w(from + v, tap_step(sw, p->dir) * NR, tap_step(sh, p->dir) * kw * NR, mid, W, pj * W, fh->taps);
+            along_h(mid, pj * W, W, u + v, w->w.n * ps, ps, pj);
+        }
+    }
+}
+
+/* A chunk: one panel, PACK_ROWS source channels. */
+static void pack_wino(const fg_conv_plan *p, const fg_real *weights, void *packed, int chunk) {
+    fg_wino_geom w;
+    fg_wino_geom_of(&p->g, p->dir, &w);
+    const fg_conv_geom *g = &p->g;
+    int64_t sc = source_channels(p), groups = ceil_div(whole_vectors(sc), PACK_ROWS), panel = chunk / groups;
+    int64_t c0 = chunk % groups * PACK_ROWS, c1 = min64(whole_vectors(sc), c0 + PACK_ROWS), o0 = panel * NR;
+    int64_t rows = max64(0, min64(sc, c1) - c0), cols = min64(NR, output_channels(p) - o0), taps = (int64_t)g->kh * g->kw;
+    fg_real block[PACK_ROWS * 25 * NR]; /* [channel][tap][NR] */
+    for (int64_t i = 0; i < PACK_ROWS * 25 * NR; i++) block[i] = 0;
+    for (int64_t t = 0; t < taps; t++) {
+        const fg_real *s = weights + t * g->ci * g->co;
+        if (p->dir == FG_CONV_DX) {
+            fg_kernels_for(ISA_LEVEL)->transpose2d(s + o0 * g->co + c0, g->co, block + t * NR, taps * NR, cols, rows);
+            continue;
+        }
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t j = 0; j < cols; j++) block[(r * taps + t) * NR + j] = s[(c0 + r) * g->co + o0 + j];
+    }
+    for (int64_t c = c0; c < c1; c++) weights_to_points(p, &w, block + (c - c0) * taps * NR, packed, panel, c);
+}
+
+static int64_t chain_of(const fg_wino_geom *w) { return w->w.r == 5 ? CHAIN_FIVE : CHAIN; }
+
+/* ---------------------------------------------------------------- run */
+typedef struct job {
+    const fg_conv_plan *p;
+    const void *packed;
+    fg_wino_geom w;
+    image src;
+    target out;
+    fg_real *v, *m;
+    int64_t t0, t1, p0, p1; /* tiles and panels of the chunk */
+} job;
+
+/* m[point][panel][tile][NR] = (or +=) v[point][tile][...] times U of the given slots; v holds slots from `first` on */
+static void multiply(const job *z, int point, int first, const int *slots, int count, bool add) {
+    const int64_t *q = z->p->priv;
+    int64_t sc = whole_vectors(source_channels(z->p)), tiles = z->t1 - z->t0, oc = output_channels(z->p);
+    int64_t chain = chain_of(&z->w), pieces = ceil_div(sc, chain);
+    const fg_real *v = z->v + point * q[Q_PSV];
+    product_run runs[MAX_RUNS];
+    for (int64_t panel = z->p0; panel < z->p1; panel++) {
+        fg_real *c = z->m + point * q[Q_PSM] + (panel - z->p0) * tiles * NR;
+        int n = 0;
+        int64_t sum = 0;
+        bool more = add;
+        for (int s = 0; s < count; s++) {
+            const fg_real *b = packed_at(z->p, &z->w, z->packed, slots[s], point, panel);
+            for (int64_t i = 0; i < pieces; i++) {
+                int64_t k = sc * i / pieces, len = sc * (i + 1) / pieces - k;
+                runs[n] = (product_run){ v + (slots[s] - first) * sc + k, b + k * NR, len, sum == 0 || sum + len > chain };
+                sum = runs[n].starts ? len : sum + len;
+                if (++n < MAX_RUNS) continue;
+                mul_rows(runs, n, q[Q_LDV], tiles, c, min64(NR, oc - panel * NR), more);
+                n = 0, sum = 0, more = true;
+            }
+        }
+        if (n) mul_rows(runs, n, q[Q_LDV], tiles, c, min64(NR, oc - panel * NR), more);
+    }
+}
+
+static bool uses(const fg_wino_phase *f, int point) { return point >= f->first && point < f->first + f->points; }
+
+static void run_fwd(job *z) {
+    const int64_t *q = z->p->priv;
+    const fg_wino_geom *w = &z->w;
+    int64_t sc = whole_vectors(z->src.c), c0 = z->p0 * NR, cn = min64(z->p1 * NR, z->out.c) - c0;
+    for (int first = 0; first < w->slots; first += (int)q[Q_SLOTS]) {
+        int end = first + (int)q[Q_SLOTS];
+        for (int s = first; s < end; s++)
+            windows_to_points(w, &z->src, z->t0, z->t1, 0, z->src.c, &w->h.phase[s / w->w.phases], &w->w.phase[s % w->w.phases],
+                              z->v + (s - first) * sc, q[Q_PSV], q[Q_LDV]);
+        for (int i = 0; i < w->h.n; i++)
+            for (int j = 0; j < w->w.n; j++) { /* slot 0 has the most taps, so its points are all that there are */
+                int slots[4], n = 0;
+                for (int s = first; s < end; s++)
+                    if (uses(&w->h.phase[s / w->w.phases], i) && uses(&w->w.phase[s % w->w.phases], j)) slots[n++] = s;
+                if (n) multiply(z, i * w->w.n + j, first, slots, n, first > 0);
+            }
+    }
+    points_to_outputs(w, &w->h.phase[0], &w->w.phase[0], z->m, q[Q_PSM], z->t0, z->t1, c0, cn, &z->out);
+}
+
+static void run_dx(job *z) {
+    const int64_t *q = z->p->priv;
+    const fg_wino_geom *w = &z->w;
+    int64_t c0 = z->p0 * NR, cn = min64(z->p1 * NR, z->out.c) - c0;
+    windows_to_points(w, &z->src, z->t0, z->t1, 0, z->src.c, NULL, NULL, z->v, q[Q_PSV], q[Q_LDV]);
+    for (int s = 0; s < w->slots; s++) {
+        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
+        for (int i = fh->first; i < fh->first + fh->points; i++)
+            for (int j = fw->first; j < fw->first + fw->points; j++) multiply(z, i * w->w.n + j, s, &s, 1, false);
+        z->out.y0 = fh->q * w->h.stride + fh->rho - w->h.pad, z->out.sh = w->h.stride;
+        z->out.x0 = fw->q * w->w.stride + fw->rho - w->w.pad, z->out.sw = w->w.stride;
+        points_to_outputs(w, fh, fw, z->m, q[Q_PSM], z->t0, z->t1, c0, cn, &z->out);
+    }
+}
+
+static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk, fg_real *scratch);
+
+static void run_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+    fg_real *scratch = (fg_real *)((char *)a->scratch + (size_t)worker * p->scratch);
+    if (p->dir == FG_CONV_DW) {
+        run_wino_dw(p, a, chunk, scratch);
+        return;
+    }
+    const fg_conv_geom *g = &p->g;
+    const int64_t *q = p->priv;
+    bool dx = p->dir == FG_CONV_DX;
+    job z = { .p = p, .packed = a->packed, .v = scratch };
+    fg_wino_geom_of(g, p->dir, &z.w);
+    z.m = scratch + (z.w.h.n * z.w.w.n) * q[Q_PSV];
+    z.src = dx ? (image){ a->dy, g->oh, g->ow, g->co } : (image){ a->x, g->h, g->w, g->ci };
+    z.out = (target){ .p = a->out,
+                      .h = dx ? g->h : g->oh,
+                      .w = dx ? g->w : g->ow,
+                      .c = output_channels(p),
+                      .sh = 1,
+                      .sw = 1,
+                      .bias = a->bias,
+                      .act = a->act,
+                      .slope = a->slope,
+                      .k = fg_kernels_for(ISA_LEVEL) };
+    int64_t tc = chunk / q[Q_PANEL_CHUNKS], pc = chunk % q[Q_PANEL_CHUNKS], panels = ceil_div(z.out.c, NR);
+    z.t0 = z.w.tiles * tc / q[Q_TILE_CHUNKS], z.t1 = z.w.tiles * (tc + 1) / q[Q_TILE_CHUNKS];
+    z.p0 = panels * pc / q[Q_PANEL_CHUNKS], z.p1 = panels * (pc + 1) / q[Q_PANEL_CHUNKS];
+    if (dx) run_dx(&z);
+    else run_fwd(&z);
+}

@@ -1,0 +1,160 @@
+/* conv_wino_dw_body.h: DW by polyphase Winograd, included by conv_wino_<isa>.c after conv_wino_body.h.
+ *
+ * With x in points (B^T x B, as in FWD) and the gradient of a tile's outputs lifted to points (A dy A^T), the gradient of the
+ * transformed weights is a product over tiles, and G^T U G brings it back to taps:
+ *
+ *      dU[point][panel][slot, ci][NR]  +=  V[point][tile][slot, ci]^T  Y[point][panel][tile][NR]
+ *
+ * A chunk owns a block of ci times a block of co, so that its dU stays in the second-level cache while all tiles of all
+ * images go by, BLOCK_TILES at a time; windows of x are transformed again for each block of co and dy for each block of ci,
+ * which costs less than streaming dU (measured). The tiles are cut into groups of about GROUP_TILES with a gradient each,
+ * which finish_wino_dw adds in order: more chunks for a team, and shorter sums, whose rounding Winograd would multiply.
+ */
+
+enum { Q_CI_BLOCKS = Q_LAST, Q_CO_BLOCKS, Q_GROUPS_DW, Q_CB, Q_COB, Q_PSY, Q_PSD, Q_BLOCK };
+enum {
+    ROWS_WANTED = 64,
+    COLUMNS_WANTED = 4 * NR,
+    GROUP_TILES = 256,
+    MAX_GROUPS = 16,
+    PARTIAL_BYTES = 32 << 20,
+    FINISH = 1 << 14
+};
+
+static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
+    fg_wino_geom w;
+    fg_wino_geom_of(g, FG_CONV_DW, &w);
+    int64_t *q = p->priv, points = w.h.n * w.w.n, size = (int64_t)g->kh * g->kw * g->ci * g->co;
+    q[Q_CI_BLOCKS] = ceil_div(g->ci, max64(1, ROWS_WANTED / (w.slots * 16)) * 16);
+    q[Q_CB] = ceil_div(ceil_div(g->ci, q[Q_CI_BLOCKS]), 16) * 16;
+    q[Q_CI_BLOCKS] = ceil_div(g->ci, q[Q_CB]);
+    q[Q_CO_BLOCKS] = ceil_div(g->co, COLUMNS_WANTED);
+    q[Q_COB] = ceil_div(ceil_div(g->co, q[Q_CO_BLOCKS]), NR) * NR;
+    q[Q_CO_BLOCKS] = ceil_div(g->co, q[Q_COB]);
+    int64_t cells = q[Q_CI_BLOCKS] * q[Q_CO_BLOCKS], groups = min64(ceil_div(w.tiles, GROUP_TILES), MAX_GROUPS);
+    q[Q_GROUPS_DW] = max64(1, min64(groups, PARTIAL_BYTES / (size * (int64_t)sizeof(fg_real))));
+    q[Q_BLOCK] = min64(w.tiles, BLOCK_TILES);
+    q[Q_LDV] = odd_lines(w.slots * q[Q_CB]);
+    q[Q_PSV] = odd_lines(q[Q_BLOCK] * q[Q_LDV]);
+    q[Q_PSY] = odd_lines(q[Q_BLOCK] * q[Q_COB]);
+    q[Q_PSD] = odd_lines(w.slots * q[Q_CB] * q[Q_COB]);
+    p->chunks = (int)(cells * q[Q_GROUPS_DW]);
+    p->scratch = (size_t)(points * (q[Q_PSV] + q[Q_PSY] + q[Q_PSD])) * sizeof(fg_real);
+    if (q[Q_GROUPS_DW] > 1) {
+        p->partials = (size_t)(q[Q_GROUPS_DW] * size) * sizeof(fg_real);
+        p->finish_chunks = (int)min64(ceil_div(size, FINISH), 64);
+    }
+}
+
+static pass_fn lift_pass(const fg_wino_axis *a) {
+    return a->n == 8 ? lift8_4 : a->m == 4 ? lift6_4 : a->m == 3 ? lift6_3 : lift6_2;
+}
+
+/* dy of tiles t0..t1, channels c0..c0+cn, to y[point][panel][tile][NR] */
+static void outputs_to_points(const fg_wino_geom *g, const image *dy, int64_t t0, int64_t t1, int64_t c0, int64_t cn, fg_real *y,
+                              int64_t ps) {
+    fg_real buf[FG_WINO_OUT * FG_WINO_OUT * W], mid[FG_WINO_OUT * FG_WINO_POINTS * W];
+    pass_fn along_h = lift_pass(&g->h), along_w = lift_pass(&g->w);
+    int mh = g->h.m, mw = g->w.m, nw = g->w.n;
+    for (int64_t t = t0; t < t1; t++, y += NR) {
+        tile_at at = tile_of(g, t);
+        int64_t y0 = mh * at.a, x0 = mw * at.b, row = dy->w * dy->c;
+        const fg_real *origin = dy->p + (at.n * dy->h + y0) * row + x0 * dy->c + c0;
+        bool inside = y0 + mh <= dy->h && x0 + mw <= dy->w;
+        for (int64_t c = 0; c < cn; c += W) {
+            const fg_real *from = origin + c;
+            int64_t is = dy->c, il = row;
+            if (!inside || cn - c < W) {
+                for (int i = 0; i < mh; i++)
+                    for (int j = 0; j < mw; j++)
+                        v_store(buf + (i * mw + j) * W,
+                                y0 + i < dy->h && x0 + j < dy->w ? v_loadw(from + i * il + j * is, (size_t)(cn - c)) : v_zero());
+                from = buf, is = W, il = mw * W;
+            }
+            along_w(from, is, il, mid, W, nw * W, mh);
+            along_h(mid, nw * W, W, y + c / NR * (t1 - t0) * NR + c % NR, nw * ps, ps, nw);
+        }
+    }
+}
+
+/* du[point][panel][slot, ci][NR] of channels c0.. x o0.. to dw[kh][kw][ci][co] */
+static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *du, int64_t c0, int64_t o0,
+                              fg_real *dw) {
+    const fg_conv_geom *g = &p->g;
+    const int64_t *q = p->priv;
+    int64_t rows = w->slots * q[Q_CB], cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0), ps = q[Q_PSD];
+    fg_real mid[5 * FG_WINO_POINTS * W], taps[25 * W];
+    for (int s = 0; s < w->slots; s++) {
+        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
+        pass_fn along_h = weight_pass(&w->h, fh, true), along_w = weight_pass(&w->w, fw, true);
+        int th = fh->taps, tw = fw->taps, pj = fw->points;
+        for (int64_t c = 0; c < cn; c++)
+            for (int64_t o = 0; o < on; o += W) {
+                const fg_real *from =
+                    du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * q[Q_CB] + c) * NR + o % NR;
+                along_h(from, w->w.n * ps, ps, mid, pj * W, W, pj);
+                along_w(mid, W, pj * W, taps, W, tw * W, th);
+                for (int a = 0; a < th; a++)
+                    for (int b = 0; b < tw; b++) {
+                        int64_t tap = (fh->rho + w->h.stride * a) * g->kw + fw->rho + w->w.stride * b;
+                        v_storew(dw + (tap * g->ci + c0 + c) * g->co + o0 + o, v_load(taps + (a * tw + b) * W), (size_t)(on - o));
+                    }
+            }
+    }
+}
+
+static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk, fg_real *scratch) {
+    const fg_conv_geom *g = &p->g;
+    const int64_t *q = p->priv;
+    fg_wino_geom w;
+    fg_wino_geom_of(g, FG_CONV_DW, &w);
+    int64_t group = chunk % q[Q_GROUPS_DW], cell = chunk / q[Q_GROUPS_DW], size = (int64_t)g->kh * g->kw * g->ci * g->co;
+    int64_t c0 = cell / q[Q_CO_BLOCKS] * q[Q_CB], o0 = cell % q[Q_CO_BLOCKS] * q[Q_COB];
+    int64_t cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0), rows = w.slots * q[Q_CB];
+    int points = w.h.n * w.w.n;
+    fg_real *v = scratch, *y = v + points * q[Q_PSV], *du = y + points * q[Q_PSY];
+    image x = { a->x, g->h, g->w, g->ci }, dy = { a->dy, g->oh, g->ow, g->co };
+    int64_t begin = w.tiles * group / q[Q_GROUPS_DW], end = w.tiles * (group + 1) / q[Q_GROUPS_DW];
+    if (whole_vectors(cn) < q[Q_CB]) /* rows without a channel: never written again */
+        for (int64_t i = 0; i < points * q[Q_PSV]; i++) v[i] = 0;
+    for (int64_t t0 = begin; t0 < end; t0 += q[Q_BLOCK]) {
+        int64_t t1 = min64(end, t0 + q[Q_BLOCK]);
+        for (int s = 0; s < w.slots; s++)
+            windows_to_points(&w, &x, t0, t1, c0, cn, &w.h.phase[s / w.w.phases], &w.w.phase[s % w.w.phases], v + s * q[Q_CB],
+                              q[Q_PSV], q[Q_LDV]);
+        outputs_to_points(&w, &dy, t0, t1, o0, on, y, q[Q_PSY]);
+        for (int i = 0; i < w.h.n; i++)
+            for (int j = 0; j < w.w.n; j++) {
+                int point = i * w.w.n + j;
+                for (int s = 0, e; s < w.slots; s = e + 1) { /* neighbouring slots at once */
+                    for (e = s; e < w.slots && uses(&w.h.phase[e / w.w.phases], i) && uses(&w.w.phase[e % w.w.phases], j); e++) {}
+                    if (e == s) continue;
+                    for (int64_t o = 0; o < on; o += NR)
+                        mul_columns(v + point * q[Q_PSV] + s * q[Q_CB], q[Q_LDV], y + point * q[Q_PSY] + o * (t1 - t0), t1 - t0,
+                                    chain_of(&w), (e - s) * q[Q_CB], du + point * q[Q_PSD] + (o / NR * rows + s * q[Q_CB]) * NR,
+                                    min64(NR, whole_vectors(on - o)), t0 > begin);
+                }
+            }
+    }
+    points_to_weights(p, &w, du, c0, o0, p->partials ? (fg_real *)a->partials + group * size : a->out);
+}
+
+static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
+    const fg_conv_geom *g = &p->g;
+    int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co, end = size * (chunk + 1) / p->finish_chunks;
+    const fg_real *parts = a->partials;
+    for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
+        double sum = 0; /* groups are few: their sum need not add to the error */
+        for (int64_t group = 0; group < p->priv[Q_GROUPS_DW]; group++) sum += (double)parts[group * size + i];
+        a->out[i] = (fg_real)sum;
+    }
+}
+
+static const fg_conv_kernel winograd = { .name = "winograd",
+                                         .isa = ISA_LEVEL,
+                                         .needs = FG_CONV_FAST,
+                                         .fits = fg_wino_pays,
+                                         .plan = plan_wino,
+                                         .pack = pack_wino,
+                                         .run = run_wino,
+                                         .finish = finish_wino_dw };

@@ -1,0 +1,361 @@
+/* test_winograd.c: Winograd convolutions of every ISA of this machine: the transforms against the convolution they stand for,
+ * each geometry against sums in double, the rounding error against that of the direct kernel, NaN and infinities, the same
+ * bits for any number of workers.
+ * build: both */
+#include "conv_wino.h"
+#include "product_cases.h"
+
+/* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
+static const fg_conv_geom geoms[] = {
+    /* the layers of the reference configurations with 16 channels or more on both sides: 5x5 "same" */
+    { 64, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 },
+    { 64, 14, 14, 128, 7, 7, 128, 5, 5, 2, 2, 1, 1 },
+    { 64, 14, 14, 32, 7, 7, 64, 5, 5, 2, 2, 1, 1 },
+    { 64, 7, 7, 64, 4, 4, 128, 5, 5, 2, 2, 2, 2 },
+    { 64, 28, 28, 32, 28, 28, 64, 5, 5, 1, 1, 2, 2 },
+    { 64, 4, 4, 128, 4, 4, 256, 5, 5, 1, 1, 2, 2 },
+    /* 4x4, padding 1 */
+    { 64, 32, 32, 64, 16, 16, 128, 4, 4, 2, 2, 1, 1 },
+    { 64, 16, 16, 128, 8, 8, 256, 4, 4, 2, 2, 1, 1 },
+    { 64, 8, 8, 256, 4, 4, 512, 4, 4, 2, 2, 1, 1 },
+    { 64, 14, 14, 48, 7, 7, 96, 4, 4, 2, 2, 1, 1 },
+    { 64, 14, 14, 32, 7, 7, 64, 4, 4, 2, 2, 1, 1 },
+    /* 3x3 */
+    { 64, 7, 7, 64, 4, 4, 128, 3, 3, 2, 2, 1, 1 },
+    { 64, 14, 14, 32, 7, 7, 64, 3, 3, 2, 2, 0, 0 },
+    { 64, 14, 14, 64, 14, 14, 128, 3, 3, 1, 1, 1, 1 },
+    { 64, 14, 14, 128, 7, 7, 256, 3, 3, 2, 2, 0, 0 },
+    /* odd ones: maps of one pixel, channels that fill no vector, rectangles, paddings from cropped to beyond the kernel */
+    { 31, 1, 1, 17, 1, 1, 19, 3, 3, 1, 1, 1, 1 },
+    { 29, 1, 1, 16, 1, 1, 33, 5, 5, 2, 2, 2, 2 },
+    { 7, 9, 11, 17, 9, 11, 31, 3, 5, 1, 1, 1, 2 },
+    { 7, 11, 9, 31, 6, 9, 17, 5, 3, 2, 1, 2, 1 },
+    { 7, 12, 10, 18, 6, 10, 20, 4, 5, 2, 1, 1, 2 },
+    { 7, 10, 12, 23, 10, 6, 16, 5, 4, 1, 2, 2, 1 },
+    { 7, 13, 7, 16, 13, 4, 17, 4, 3, 1, 2, 1, 1 },
+    { 5, 14, 14, 16, 14, 14, 16, 5, 5, 1, 1, 4, 0 },
+    { 5, 14, 14, 16, 14, 14, 16, 5, 5, 1, 1, 0, 4 },
+    { 6, 12, 12, 20, 4, 4, 24, 3, 3, 2, 2, -1, -2 },
+    { 5, 7, 8, 40, 6, 7, 40, 4, 4, 2, 2, 5, 6 },
+    { 6, 15, 16, 33, 6, 7, 50, 3, 3, 2, 2, 0, 0 },
+    { 4, 6, 6, 31, 9, 9, 16, 3, 3, 1, 1, 3, 3 },
+    { 6, 15, 16, 16, 6, 7, 31, 4, 4, 2, 2, 0, 0 },
+    { 1, 30, 40, 24, 30, 40, 40, 4, 4, 1, 1, 2, 1 },
+};
+enum { GEOMS = sizeof geoms / sizeof *geoms, REFERENCE = 15, DIRS = 3 };
+static const char *const dir_names[] = { "FWD", "DX", "DW" };
+
+static int64_t x_size(const fg_conv_geom *g) { return g->n * g->h * g->w * g->ci; }
+static int64_t y_size(const fg_conv_geom *g) { return g->n * g->oh * g->ow * g->co; }
+static int64_t w_size(const fg_conv_geom *g) { return (int64_t)g->kh * g->kw * g->ci * g->co; }
+static int64_t out_size(const fg_conv_geom *g, fg_conv_dir d) {
+    return d == FG_CONV_FWD ? y_size(g) : d == FG_CONV_DX ? x_size(g) : w_size(g);
+}
+
+/* A method of one level's own, whether or not dispatch would ask it for this geometry; NULL when the level has none. */
+static const fg_conv_kernel *method(fg_isa_level isa, const char *name) {
+    const fg_kernels *k = fg_kernels_for(isa);
+    for (int i = 0; k && i < FG_CONV_KERNELS && k->conv[i]; i++)
+        if (k->conv[i]->isa == isa && !strcmp(k->conv[i]->name, name)) return k->conv[i];
+    return NULL;
+}
+static bool has_form(const fg_conv_geom *g, fg_conv_dir d) {
+    fg_wino_geom w;
+    return fg_wino_geom_of(g, d, &w);
+}
+
+typedef struct problem {
+    fg_conv_geom g;
+    fg_conv_dir dir;
+    fence x, w, y, out, bias;
+    fg_conv_args a;
+} problem;
+
+static problem problem_new(int which, fg_conv_dir dir, double mean) {
+    problem p = { .g = geoms[which], .dir = dir };
+    fg_conv_geom *g = &p.g;
+    if (dir != FG_CONV_DW && g->n == 64) g->n = 8; /* DW's sums alone grow with the batch */
+    random_state = (uint64_t)which + 1;
+    p.x = fence_random(x_size(g), which % 2), p.w = fence_random(w_size(g), which % 2);
+    p.y = fence_random(y_size(g), which % 2), p.out = fence_random(out_size(g, dir), which % 2);
+    p.bias = fence_random(dir == FG_CONV_FWD ? g->co : g->ci, which % 2);
+    for (int64_t i = 0; i < x_size(g); i++) p.x.p[i] += (fg_real)mean;
+    for (int64_t i = 0; i < y_size(g); i++) p.y.p[i] += (fg_real)mean;
+    p.a = (fg_conv_args){ .x = dir == FG_CONV_DX ? NULL : p.x.p,
+                          .w = dir == FG_CONV_DW ? NULL : p.w.p,
+                          .dy = dir == FG_CONV_FWD ? NULL : p.y.p,
+                          .out = p.out.p };
+    return p;
+}
+static void problem_free(problem *p) {
+    fence_free(&p->x), fence_free(&p->w), fence_free(&p->y), fence_free(&p->out), fence_free(&p->bias);
+}
+
+static void drive(fg_context *ctx, const fg_conv_kernel *kernel, problem *p) {
+    fg_conv_plan plan;
+    kernel->plan(&p->g, p->dir, &plan);
+    plan.kernel = kernel;
+    ck_assert_int_ge(plan.chunks, 1);
+    ck_assert_uint_le(plan.partials, (size_t)32 << 20);
+    ck_assert_uint_eq(plan.scratch % 64, 0);
+    for (int64_t i = 0; i < out_size(&p->g, p->dir); i++) p->out.p[i] = (fg_real)NAN;
+    void *packed = nan_bytes(plan.packed), *work = nan_bytes(fg_conv_workspace(ctx, &plan));
+    if (plan.packed) fg_conv_pack_drive(ctx, &plan, p->a.w, packed), p->a.packed = packed;
+    fg_conv_drive(ctx, &plan, &p->a, work);
+    p->a.packed = NULL;
+    free(packed), free(work);
+}
+
+/* Output `at` in double, bias and activation included */
+static double exact(const problem *p, int64_t at) {
+    const fg_conv_geom *g = &p->g;
+    double sum = 0;
+    int64_t channels = p->dir == FG_CONV_FWD ? g->co : g->ci, c = at % channels;
+    if (p->dir == FG_CONV_DW) {
+        int64_t co = at % g->co, ci = at / g->co % g->ci, b = at / g->co / g->ci % g->kw, a = at / g->co / g->ci / g->kw;
+        for (int64_t n = 0; n < g->n; n++)
+            for (int64_t oh = 0; oh < g->oh; oh++)
+                for (int64_t ow = 0; ow < g->ow; ow++) {
+                    int64_t h = oh * g->sh - g->pt + a, w = ow * g->sw - g->pl + b;
+                    if (h < 0 || w < 0 || h >= g->h || w >= g->w) continue;
+                    sum += (double)p->x.p[((n * g->h + h) * g->w + w) * g->ci + ci] *
+                           (double)p->y.p[((n * g->oh + oh) * g->ow + ow) * g->co + co];
+                }
+        return sum;
+    }
+    int64_t mw = p->dir == FG_CONV_FWD ? g->ow : g->w, mh = p->dir == FG_CONV_FWD ? g->oh : g->h;
+    int64_t w = at / channels % mw, h = at / channels / mw % mh, n = at / channels / mw / mh;
+    for (int64_t a = 0; a < g->kh; a++)
+        for (int64_t b = 0; b < g->kw; b++) {
+            const fg_real *k = p->w.p + (a * g->kw + b) * g->ci * g->co;
+            if (p->dir == FG_CONV_FWD) {
+                int64_t ih = h * g->sh - g->pt + a, iw = w * g->sw - g->pl + b;
+                if (ih < 0 || iw < 0 || ih >= g->h || iw >= g->w) continue;
+                for (int64_t ci = 0; ci < g->ci; ci++)
+                    sum += (double)p->x.p[((n * g->h + ih) * g->w + iw) * g->ci + ci] * (double)k[ci * g->co + c];
+            } else {
+                int64_t th = h + g->pt - a, tw = w + g->pl - b;
+                if (th < 0 || tw < 0 || th % g->sh || tw % g->sw || th / g->sh >= g->oh || tw / g->sw >= g->ow) continue;
+                for (int64_t co = 0; co < g->co; co++)
+                    sum +=
+                        (double)p->y.p[((n * g->oh + th / g->sh) * g->ow + tw / g->sw) * g->co + co] * (double)k[c * g->co + co];
+            }
+        }
+    if (p->a.bias) sum += (double)p->a.bias[c];
+    return act_exact(sum, p->a.act, (double)p->a.slope);
+}
+
+/* rms error relative to the rms of the outputs, over a sample of at most `most`, whose exact values are in `want` */
+static int64_t sample_at(int64_t i, int64_t count, int64_t size) {
+    return count == size ? i : (int64_t)((uint64_t)i * 2654435761u % (uint64_t)size);
+}
+static double rms_error(const problem *p, const double *want, int64_t count) {
+    double e = 0, s = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double d = (double)p->out.p[sample_at(i, count, out_size(&p->g, p->dir))] - want[i];
+        e += d * d, s += want[i] * want[i];
+    }
+    return sqrt(e / (s + 1e-300));
+}
+static int64_t sample_of(const problem *p, double *want, int64_t most) {
+    int64_t size = out_size(&p->g, p->dir), count = size < most ? size : most;
+    for (int64_t i = 0; i < count; i++) want[i] = exact(p, sample_at(i, count, size));
+    return count;
+}
+
+/* Every geometry and direction, with and without a mean. The bound is stated for the layers of the reference configurations
+ * and the vector kernels: 4 times (the eight-point set: 6 times) the rms error of the direct kernel of the same level. Where a
+ * direct sum has but few terms, it may be more exact than any transform; then 16 (24) epsilons. Nothing is left unwritten. */
+START_TEST(accuracy) {
+    enum { MOST = 600 };
+    static double want[MOST];
+    for (int i = 0; i < GEOMS; i++)
+        for (int d = 0; d < DIRS; d++)
+            for (int mean = 0; mean < 2; mean++) {
+                if (!has_form(&geoms[i], (fg_conv_dir)d)) continue;
+                problem p = problem_new(i, (fg_conv_dir)d, mean);
+                int64_t count = sample_of(&p, want, MOST);
+                for (fg_isa_level isa = FG_ISA_SCALAR; isa < FG_ISA_COUNT; isa++) {
+                    const fg_conv_kernel *wino = method(isa, "winograd"), *direct = method(isa, "direct");
+                    if (!wino || (isa == FG_ISA_SCALAR && i < REFERENCE && (mean || i % 4 != 3))) continue; /* slow */
+                    fg_context *ctx = context_for(isa);
+                    drive(ctx, direct, &p);
+                    double bound = rms_error(&p, want, count);
+                    drive(ctx, wino, &p);
+                    double error = rms_error(&p, want, count);
+                    for (int64_t o = 0; o < out_size(&p.g, p.dir); o++)
+                        REQUIRE(isfinite(p.out.p[o]), "%s, geometry %d, %s: output %ld is %g", ctx->k->isa, i, dir_names[d],
+                                (long)o, (double)p.out.p[o]);
+                    fg_wino_geom w;
+                    fg_wino_geom_of(&p.g, p.dir, &w);
+                    double factor = w.h.n == 8 ? 6 : 4, most = factor * bound;
+                    if (i >= REFERENCE || isa == FG_ISA_SCALAR) most = fmax(most, 4 * factor * real_eps);
+                    REQUIRE(error <= most, "%s, geometry %d, %s, mean %d: rms error %.3g, direct %.3g: %.2f times", ctx->k->isa,
+                            i, dir_names[d], mean, error, bound, error / bound);
+                    fg_context_free(ctx);
+                }
+                problem_free(&p);
+            }
+}
+END_TEST
+
+START_TEST(bias_and_activation) {
+    enum { MOST = 400 };
+    static double want[MOST];
+    for (int i = REFERENCE; i < GEOMS; i++)
+        for (int d = 0; d < 2; d++)
+            for (int act = 0; act < 6; act++) {
+                if (!has_form(&geoms[i], (fg_conv_dir)d)) continue;
+                problem p = problem_new(i, (fg_conv_dir)d, 0);
+                p.a.act = (fg_act)act, p.a.slope = (fg_real)0.2, p.a.bias = act % 2 == i % 2 ? p.bias.p : NULL;
+                int64_t count = sample_of(&p, want, MOST);
+                for (fg_isa_level isa = FG_ISA_SCALAR; isa < FG_ISA_COUNT; isa++) {
+                    const fg_conv_kernel *wino = method(isa, "winograd");
+                    if (!wino) continue;
+                    fg_context *ctx = context_for(isa);
+                    drive(ctx, wino, &p);
+                    double error = rms_error(&p, want, count);
+                    REQUIRE(error <= 100 * real_eps, "%s, geometry %d, %s, act %d: rms error %.3g", ctx->k->isa, i, dir_names[d],
+                            act, error);
+                    fg_context_free(ctx);
+                }
+                problem_free(&p);
+            }
+}
+END_TEST
+
+START_TEST(same_bits_for_any_team) {
+    for (int i = 0; i < GEOMS; i++)
+        for (int d = 0; d < DIRS; d++)
+            for (fg_isa_level isa = FG_ISA_AVX2; isa < FG_ISA_COUNT; isa++) {
+                const fg_conv_kernel *wino = method(isa, "winograd");
+                if (!wino || !has_form(&geoms[i], (fg_conv_dir)d)) continue;
+                problem p = problem_new(i, (fg_conv_dir)d, 0);
+                size_t bytes = (size_t)out_size(&p.g, p.dir) * sizeof(fg_real);
+                fg_real *first = malloc(bytes);
+                for (int t = 1; t <= 3; t++) {
+                    fg_context *ctx = context_for(isa);
+                    fg_set_threads(ctx, t);
+                    drive(ctx, wino, &p);
+                    if (t == 1) memcpy(first, p.out.p, bytes);
+                    REQUIRE(!memcmp(first, p.out.p, bytes), "%s, geometry %d, %s: other bits with %d threads", ctx->k->isa, i,
+                            dir_names[d], t);
+                    fg_context_free(ctx);
+                }
+                free(first);
+                problem_free(&p);
+            }
+}
+END_TEST
+
+/* Whether tile `tile` of an axis may read source pixel `at`: FWD and DW x, DX dy. */
+static bool tile_reads(const fg_wino_axis *a, fg_conv_dir dir, int64_t tile, int64_t at) {
+    int64_t first = dir == FG_CONV_DX ? a->w0 + a->m * tile : a->stride * (a->m * tile - 1) - a->pad;
+    int64_t last = dir == FG_CONV_DX ? first + a->n - 1 : a->stride * (a->m * tile + a->n) - 1 - a->pad;
+    return at >= first && at <= last;
+}
+/* tile of an axis that makes output pixel `at` */
+static int64_t tile_making(const fg_wino_axis *a, fg_conv_dir dir, int64_t at) {
+    if (dir == FG_CONV_FWD) return at / a->m;
+    int64_t rho = (at + a->pad) % a->stride, q = (at + a->pad) / a->stride;
+    return (q - a->phase[rho].q) / a->m;
+}
+
+/* One NaN or infinity in the source image: every output whose direct sum has it is not finite; others are not finite only
+ * if their tile read it. In DW it stays in its channel. One in a weight stays in its output channel. */
+START_TEST(special_values_stay_in_their_tiles) {
+    for (int i = REFERENCE; i < GEOMS; i++)
+        for (int d = 0; d < DIRS; d++)
+            for (fg_isa_level isa = FG_ISA_SCALAR; isa < FG_ISA_COUNT; isa++) {
+                fg_wino_geom w;
+                const fg_conv_kernel *wino = method(isa, "winograd");
+                if (!wino || !fg_wino_geom_of(&geoms[i], (fg_conv_dir)d, &w)) continue;
+                problem p = problem_new(i, (fg_conv_dir)d, 0);
+                const fg_conv_geom *g = &p.g;
+                fg_context *ctx = context_for(isa);
+                fg_real bad = (fg_real)((i + d) % 2 ? INFINITY : NAN);
+                fence *src = d == FG_CONV_DX ? &p.y : &p.x;
+                int64_t sc = d == FG_CONV_DX ? g->co : g->ci, sh = d == FG_CONV_DX ? g->oh : g->h;
+                int64_t sw = d == FG_CONV_DX ? g->ow : g->w, c = random_below(sc), x = random_below(sw), y = random_below(sh);
+                int64_t n = random_below(g->n), at = ((n * sh + y) * sw + x) * sc + c, outs = out_size(g, p.dir);
+                src->p[at] = bad;
+                drive(ctx, wino, &p);
+                int64_t oc = d == FG_CONV_FWD ? g->co : g->ci, mw = d == FG_CONV_FWD ? g->ow : g->w,
+                        mh = d == FG_CONV_FWD ? g->oh : g->h;
+                for (int64_t o = 0; o < outs; o++) {
+                    bool finite = isfinite(p.out.p[o]);
+                    if (d == FG_CONV_DW) {
+                        REQUIRE(finite || o / g->co % g->ci == c, "%s, geometry %d, DW: left its channel", ctx->k->isa, i);
+                    } else if (!finite) {
+                        int64_t ow = o / oc % mw, oh = o / oc / mw % mh;
+                        REQUIRE(o / oc / mw / mh == n && tile_reads(&w.h, p.dir, tile_making(&w.h, p.dir, oh), y) &&
+                                    tile_reads(&w.w, p.dir, tile_making(&w.w, p.dir, ow), x),
+                                "%s, geometry %d, %s: output %ld is %g, far from %ld", ctx->k->isa, i, dir_names[d], (long)o,
+                                (double)p.out.p[o], (long)at);
+                    }
+                    if (o % 7 == 0 || outs < 5000) {
+                        double sum = exact(&p, o);
+                        REQUIRE(!finite || isfinite(sum), "%s, geometry %d, %s: output %ld is %g, expected %g", ctx->k->isa, i,
+                                dir_names[d], (long)o, (double)p.out.p[o], sum);
+                    }
+                    if (outs > 5000 && d == FG_CONV_DW) o += 50;
+                }
+                src->p[at] = 0;
+                if (d != FG_CONV_DW) {
+                    int64_t wi = random_below(w_size(g)), channel = d == FG_CONV_FWD ? wi % g->co : wi / g->co % g->ci, hits = 0;
+                    p.w.p[wi] = bad;
+                    drive(ctx, method(isa, "direct"), &p);
+                    for (int64_t o = 0; o < outs; o++) hits -= !isfinite(p.out.p[o]);
+                    drive(ctx, wino, &p);
+                    for (int64_t o = 0; o < outs; o++) {
+                        hits += !isfinite(p.out.p[o]);
+                        REQUIRE(isfinite(p.out.p[o]) || o % oc == channel, "%s, geometry %d, %s: a weight left its channel",
+                                ctx->k->isa, i, dir_names[d]);
+                    }
+                    REQUIRE(hits >= 0, "%s, geometry %d, %s: weight %ld was lost", ctx->k->isa, i, dir_names[d], (long)wi);
+                }
+                fg_context_free(ctx);
+                problem_free(&p);
+            }
+}
+END_TEST
+
+/* Dispatch: Winograd where it is granted and pays, never where it is not granted. */
+START_TEST(chosen_where_it_pays) {
+    const fg_conv_geom large = { 64, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 },
+                       narrow = { 64, 28, 28, 1, 14, 14, 32, 5, 5, 2, 2, 1, 1 };
+    const fg_conv_geom single = { 1, 14, 14, 128, 7, 7, 128, 5, 5, 2, 2, 1, 1 },
+                       point = { 64, 28, 28, 64, 28, 28, 64, 1, 1, 1, 1, 0, 0 };
+    EACH_ISA(isa)
+    for (int d = 0; d < DIRS; d++) {
+        fg_conv_plan p;
+        const fg_kernels *k = fg_kernels_for(isa);
+        fg_conv_choose(k, &large, (fg_conv_dir)d, FG_CONV_FAST, &p);
+        ck_assert_str_eq(p.kernel->name, "winograd");
+        fg_conv_choose(k, &large, (fg_conv_dir)d, 0, &p);
+        ck_assert_str_ne(p.kernel->name, "winograd");
+        const fg_conv_geom *others[] = { &narrow, &single, &point };
+        for (int i = 0; i < 3; i++) {
+            fg_conv_choose(k, others[i], (fg_conv_dir)d, FG_CONV_FAST, &p);
+            ck_assert_str_ne(p.kernel->name, "winograd");
+        }
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("winograd");
+    TCase *t = tcase_create("winograd");
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, accuracy);
+    tcase_add_test(t, bias_and_activation);
+    tcase_add_test(t, same_bits_for_any_team);
+    tcase_add_test(t, special_values_stay_in_their_tiles);
+    tcase_add_test(t, chosen_where_it_pays);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
