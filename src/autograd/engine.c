@@ -190,7 +190,7 @@ static bool accumulate_leaf(pass *p, fg_tensor *leaf, fg_tensor *dx, int64_t row
         int64_t unit = 1;
         for (int i = 1; i < leaf->shape.ndim; i++) unit *= leaf->shape.dim[i];
         add_into(ctx, leaf->grad, dx, row >= 0 ? row * unit : 0);
-        leaf->grad->storage->version++;
+        fg_storage_written(leaf->grad->storage);
         fg_release(dx);
         return true;
     }

@@ -4,40 +4,29 @@
  * class and handed out again, without page faults and without glibc returning it to the system in between.
  *   small, <= 1 KB: cells of 16, 32, 48 and all multiples of 64 bytes, cut from 64 KB slabs that are aligned to their
  *     size; a slab counts its live cells, so that fg_memory_trim finds the empty ones;
- *   large: 64-byte aligned blocks in four classes per power of two (at most 25% waste).
- * No block has a header: fg_free is told the size. Counters count class sizes, so live + cached == system always.
+ *   medium, <= 32 KB: 64-byte aligned blocks in four classes per power of two (at most 25% waste);
+ *   big: blocks of a heap that cuts and merges them (heap.c).
+ * Small and medium blocks have no header: fg_free is told the size. Counters count what a block takes in all, so
+ * live + cached == system always.
  *
  * On failure, true or ordered by the test hook: evict hooks, then every cached block goes back, then one retry.
  * Under ASan free cells and blocks are poisoned and a live one is open for exactly the bytes that were asked.
  * Threads: only the thread inside the context allocates. The only malloc and free of the tree are in this file. */
 #define _POSIX_C_SOURCE 200809L
+#include "heap.h"
+#include "poison.h"
 #include "room.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define FG_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FG_ASAN 1
-#endif
-#endif
-#ifdef FG_ASAN
-#include <sanitizer/asan_interface.h>
-#define POISON(p, n)   __asan_poison_memory_region(p, n)
-#define UNPOISON(p, n) __asan_unpoison_memory_region(p, n)
-#else
-#define POISON(p, n)   ((void)(p), (void)(n))
-#define UNPOISON(p, n) ((void)(p), (void)(n))
-#endif
 
 enum {
     SMALL_MAX = 1024,
     SMALL_CLASSES = 3 + SMALL_MAX / 64, /* 16, 32, 48, then 64, 128 .. 1024 */
     SLAB_BYTES = 64 * 1024,
     SLAB_HEAD = 64,
-    LARGE_CLASSES = 4 * 54 /* from 2^10 up */
+    MEDIUM_MAX = 32 * 1024,
+    MEDIUM_CLASSES = 4 * 5 /* from 2^10 up */
 };
 
 typedef struct cell {
@@ -54,7 +43,8 @@ struct fg_allocator {
     int refs; /* the context, and the tensors that outlived it together */
     cell *small[SMALL_CLASSES];
     char *bump[SMALL_CLASSES], *bump_end[SMALL_CLASSES]; /* the rest of the class's newest slab */
-    cell *large[LARGE_CLASSES];
+    cell *medium[MEDIUM_CLASSES];
+    fg_heap heap;
     slab *slabs;
     fg_memory m;
     uint64_t fail_at; /* the request that fails; UINT64_MAX: none */
@@ -75,18 +65,17 @@ static inline int small_class(size_t bytes) {
 
 static inline size_t small_size(int cls) { return cls < 3 ? (size_t)(cls + 1) * 16 : (size_t)(cls - 2) * 64; }
 
-/* Class of a large request and its size; false when the size cannot be. */
-static bool large_class(size_t bytes, int *cls, size_t *size) {
-    if (bytes > (size_t)PTRDIFF_MAX / 2) return false;
+/* Class of a medium request and its size */
+static inline int medium_class(size_t bytes, size_t *size) {
     int top = 63 - __builtin_clzll((unsigned long long)(bytes - 1)); /* 2^top <= bytes-1 < 2^(top+1) */
     size_t quarter = (size_t)1 << (top - 2);
     size_t k = (bytes - 1 - ((size_t)1 << top)) / quarter; /* 0..3 */
-    *cls = (top - 10) * 4 + (int)k;
     *size = ((size_t)1 << top) + (k + 1) * quarter;
-    return true;
+    return (top - 10) * 4 + (int)k;
 }
 
-static void *system_alloc(fg_allocator *a, size_t align, size_t size) {
+static void *system_alloc(void *arg, size_t align, size_t size) {
+    fg_allocator *a = arg;
     void *p = NULL;
     a->m.system_calls++;
     if (posix_memalign(&p, align, size)) return NULL;
@@ -94,7 +83,8 @@ static void *system_alloc(fg_allocator *a, size_t align, size_t size) {
     return p;
 }
 
-static void system_free(fg_allocator *a, void *p, size_t size) {
+static void system_free(void *arg, void *p, size_t size) {
+    fg_allocator *a = arg;
     UNPOISON(p, size);
     a->m.system -= size;
     free(p);
@@ -141,14 +131,13 @@ static void *try_small(fg_allocator *a, int cls, size_t bytes) {
     return c;
 }
 
-static void *try_large(fg_allocator *a, size_t bytes) {
-    int cls;
+static void *try_medium(fg_allocator *a, size_t bytes) {
     size_t size;
-    if (!large_class(bytes, &cls, &size)) return NULL;
-    cell *c = a->large[cls];
+    int cls = medium_class(bytes, &size);
+    cell *c = a->medium[cls];
     if (c) {
         UNPOISON(c, sizeof *c);
-        a->large[cls] = c->next;
+        a->medium[cls] = c->next;
     } else {
         c = system_alloc(a, 64, size);
         if (!c) return NULL;
@@ -159,8 +148,16 @@ static void *try_large(fg_allocator *a, size_t bytes) {
     return c;
 }
 
+static void *try_big(fg_allocator *a, size_t bytes) {
+    size_t size;
+    void *p = fg_heap_take(&a->heap, bytes, &size);
+    if (p) count_live(a, size);
+    return p;
+}
+
 static inline void *try_alloc(fg_allocator *a, size_t bytes) {
-    return bytes <= SMALL_MAX ? try_small(a, small_class(bytes), bytes) : try_large(a, bytes);
+    if (bytes <= SMALL_MAX) return try_small(a, small_class(bytes), bytes);
+    return bytes <= MEDIUM_MAX ? try_medium(a, bytes) : try_big(a, bytes);
 }
 
 /* Slabs without a live cell go back; their cells leave the free list first. */
@@ -198,15 +195,16 @@ static void trim_slabs(fg_allocator *a) {
 }
 
 static void trim_large(fg_allocator *a) {
-    for (int i = 0; i < LARGE_CLASSES; i++) {
+    for (int i = 0; i < MEDIUM_CLASSES; i++) {
         size_t size = ((size_t)1 << (10 + i / 4)) + ((size_t)(i % 4) + 1) * ((size_t)1 << (8 + i / 4));
-        for (cell *c = a->large[i], *next; c; c = next) {
+        for (cell *c = a->medium[i], *next; c; c = next) {
             UNPOISON(c, sizeof *c);
             next = c->next;
             system_free(a, c, size);
         }
-        a->large[i] = NULL;
+        a->medium[i] = NULL;
     }
+    fg_heap_trim(&a->heap);
 }
 
 static void trim(fg_allocator *a) {
@@ -266,11 +264,14 @@ void fg_free(fg_context *ctx, void *p, size_t bytes) {
         POISON(c, size);
         return;
     }
-    int cls;
+    if (bytes > MEDIUM_MAX) {
+        a->m.live -= fg_heap_give(&a->heap, p);
+        return;
+    }
     size_t size;
-    if (!large_class(bytes, &cls, &size)) return; /* cannot come from fg_alloc */
-    c->next = a->large[cls];
-    a->large[cls] = c;
+    int cls = medium_class(bytes, &size);
+    c->next = a->medium[cls];
+    a->medium[cls] = c;
     a->m.live -= size;
     POISON(c, size);
 }
@@ -295,6 +296,7 @@ fg_allocator *fg_allocator_new(void) {
     if (!a) return NULL;
     a->refs = 1;
     a->fail_at = UINT64_MAX;
+    a->heap = (fg_heap){ .system_alloc = system_alloc, .system_free = system_free, .arg = a };
     return a;
 }
 

@@ -101,12 +101,14 @@ typedef struct fg_conv_plan {
     fg_conv_dir dir;
     const struct fg_conv_kernel *kernel; /* who made the plan and runs it; set by fg_conv_choose */
     int algo;                            /* which run routine; private to the kernel */
-    size_t packed;                       /* bytes of packed weights (FWD, DX), 0 when w is used as it is */
-    size_t scratch;                      /* bytes per worker, a multiple of 64 */
-    size_t partials;                     /* bytes in all, at most 32 MB */
-    int pack_chunks;                     /* pieces of pack */
-    int chunks;                          /* pieces of run, by geometry only */
-    int finish_chunks;                   /* pieces of finish: fixed-tree sum of the partials of DW; 0 when unused */
+    /* Bytes of packed weights (FWD, DX), 0 when w is used as it is. Their layout may depend on kernel, dir, algo, channels, taps,
+     * strides and padding, not on batch or map size: they are cached. */
+    size_t packed;
+    size_t scratch;    /* bytes per worker, a multiple of 64 */
+    size_t partials;   /* bytes in all, at most 32 MB */
+    int pack_chunks;   /* pieces of pack */
+    int chunks;        /* pieces of run, by geometry only */
+    int finish_chunks; /* pieces of finish: fixed-tree sum of the partials of DW; 0 when unused */
     int64_t priv[24];
 } fg_conv_plan;
 

@@ -139,8 +139,8 @@ static fg_status forward(fg_call *c) {
                 rm[i] = (1 - m) * rm[i] + m * mean[i];
                 rv[i] = (1 - m) * rv[i] + m * (m2[i] / (fg_real)(rows - 1));
             }
-            c->in[RMEAN]->storage->version++;
-            c->in[RVAR]->storage->version++;
+            fg_storage_written(c->in[RMEAN]->storage);
+            fg_storage_written(c->in[RVAR]->storage);
         }
     } else {
         memcpy(mean, fg_reals(c->in[RMEAN]), (size_t)ch * sizeof *mean);

@@ -71,7 +71,7 @@ static fg_status clip(fg_context *ctx, fg_tensor *const *params, int n, double m
         if (!g) continue;
         scale_arg q = { ctx->k, fg_reals(g), (fg_real)(max_norm / (total + 1e-6)) }; /* PyTorch's 1e-6 */
         fg_parallel_range(ctx, g->numel, PIECE, scale_range, &q);
-        g->storage->version++;
+        fg_storage_written(g->storage);
     }
     return FG_OK;
 }
@@ -159,7 +159,7 @@ fg_status fg_ema_update(fg_ema *e) {
     for (int i = 0; i < e->n; i++) {
         ema_arg q = { e->ctx->k, fg_reals(e->shadow[i]), (fg_real)d, fg_reals(e->param[i]) };
         fg_parallel_range(e->ctx, e->param[i]->numel, PIECE, ema_range, &q);
-        e->shadow[i]->storage->version++;
+        fg_storage_written(e->shadow[i]->storage);
     }
     e->t++;
     fg_leave(e->ctx);

@@ -207,7 +207,7 @@ static fg_status step(fg_optimizer *p) {
         q.s0 = p->slots > 0 ? fg_reals(p->state[0][i]) : NULL;
         q.s1 = p->slots > 1 ? fg_reals(p->state[1][i]) : NULL;
         fg_parallel_range(p->ctx, w->numel, 16384, step_range, &q);
-        w->storage->version++;
+        fg_storage_written(w->storage);
     }
     p->t++;
     return FG_OK;

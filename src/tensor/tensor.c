@@ -93,7 +93,7 @@ fg_tensor *fg_tensor_new(fg_context *ctx, fg_dtype dt, const fg_shape *shape) {
 }
 
 static void storage_drop_data(fg_storage *st, fg_context *ctx) {
-    if (st->packed_drop) st->packed_drop(st);
+    if (st->packed_drop) st->packed_drop(st, true);
     st->packed_drop = NULL;
     st->packed = NULL;
     if (st->release) st->release(st->owner);
@@ -187,7 +187,7 @@ fg_status fg_tensor_begin_write(fg_tensor *t, const char *what) {
     }
     if (t->requires_grad && ctx->grad_enabled)
         return fg_error(ctx, FG_ESTATE, "%s: cannot write in place into a leaf that requires grad outside no_grad", what);
-    t->storage->version++;
+    fg_storage_written(t->storage);
     return FG_OK;
 }
 

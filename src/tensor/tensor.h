@@ -17,10 +17,11 @@ typedef struct fg_storage {
     void *data;   /* 64-byte aligned, or the inline buffer of the tensor that was made with it */
     size_t bytes; /* of the block at data */
     uint32_t refs;
-    uint32_t version;                           /* grows with every in-place write */
-    void *packed;                               /* ops/: cached packed weights made from this storage, or NULL */
-    void (*packed_drop)(struct fg_storage *st); /* frees packed; called before the storage dies */
-    void (*release)(void *owner);               /* foreign memory: called instead of freeing data */
+    uint32_t version; /* grows with every in-place write */
+    void *packed;     /* ops/: cached packed weights made from this storage, or NULL */
+    /* frees what is packed: all before the storage dies, else (the data changed) what is out of date */
+    void (*packed_drop)(struct fg_storage *st, bool dies);
+    void (*release)(void *owner); /* foreign memory: called instead of freeing data */
     void *owner;
     bool inline_data; /* data lies in the cell of the tensor `home`, which is freed when both are gone */
 } fg_storage;
@@ -54,6 +55,12 @@ fg_tensor *fg_tensor_bare(fg_tensor *t);
 size_t fg_tensor_bytes(const fg_tensor *t);
 /* Bumps the version after the checks of in-place writing; what names the caller in the message ("fill"). */
 fg_status fg_tensor_begin_write(fg_tensor *t, const char *what);
+
+/* After every write to a tensor's data: what was saved from it, or packed, is out of date. */
+static inline void fg_storage_written(fg_storage *st) {
+    st->version++;
+    if (st->packed_drop) st->packed_drop(st, false);
+}
 
 /* bf16 <-> real, round to nearest even, NaN kept quiet */
 uint16_t fg_bf16_from_float(float f);

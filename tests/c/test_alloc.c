@@ -89,6 +89,58 @@ START_TEST(freed_memory_is_reused_without_the_system) {
 }
 END_TEST
 
+/* Freed neighbours become one block again, whatever the order in which they were freed. */
+START_TEST(neighbours_merge) {
+    enum { PARTS = 6, PART = 1 << 20 };
+    static const int orders[3][PARTS] = { { 0, 1, 2, 3, 4, 5 }, { 5, 4, 3, 2, 1, 0 }, { 4, 1, 3, 0, 5, 2 } };
+    for (int o = 0; o < 3; o++) {
+        void *p[PARTS];
+        for (int i = 0; i < PARTS; i++) ck_assert_ptr_nonnull(p[i] = fg_alloc(ctx, PART));
+        uint64_t calls = fg_memory_stats(ctx).system_calls;
+        for (int i = 0; i < PARTS; i++) fg_free(ctx, p[orders[o][i]], PART);
+        void *all = fg_alloc(ctx, PARTS * PART - 4096);
+        ck_assert_uint_eq(fg_memory_stats(ctx).system_calls, calls);
+        fg_free(ctx, all, PARTS * PART - 4096);
+    }
+}
+END_TEST
+
+/* Big blocks of random sizes, freed in random order: none overlaps another, and sizes that come and go need little more
+ * memory than what is live at once. */
+START_TEST(big_blocks_in_random_order) {
+    enum { LIVE = 24, ROUNDS = 4000 };
+    static struct {
+        unsigned char *p;
+        size_t n;
+    } b[LIVE];
+    uint32_t state = 7;
+    for (int r = 0; r < ROUNDS; r++) {
+        state = state * 1664525 + 1013904223;
+        int i = (int)((state >> 8) % LIVE);
+        if (b[i].p) {
+            bool intact = b[i].p[b[i].n - 1] == i + 1;
+            for (size_t k = 0; k < b[i].n; k += 4093) intact = intact && b[i].p[k] == i + 1;
+            ck_assert(intact);
+            fg_free(ctx, b[i].p, b[i].n);
+        }
+        b[i].n = 33000 + (state >> 12) % 1000003;
+        b[i].p = fg_alloc(ctx, b[i].n);
+        ck_assert(b[i].p && (uintptr_t)b[i].p % 64 == 0);
+        for (size_t k = 0; k < b[i].n; k += 4093) b[i].p[k] = (unsigned char)(i + 1);
+        b[i].p[b[i].n - 1] = (unsigned char)(i + 1);
+    }
+    fg_memory m = fg_memory_stats(ctx);
+    ck_assert_uint_eq(m.live + m.cached, m.system);
+    ck_assert_uint_lt(m.system, m.peak + m.peak / 2 + (8 << 20));
+    for (int i = 0; i < LIVE; i++) {
+        if (b[i].p) fg_free(ctx, b[i].p, b[i].n);
+        b[i].p = NULL;
+    }
+    fg_memory_trim(ctx);
+    ck_assert_uint_le(fg_memory_stats(ctx).system, base.system);
+}
+END_TEST
+
 START_TEST(trim_returns_what_is_free) {
     void *keep = fg_alloc(ctx, 40), *p[2000];
     for (int i = 0; i < 2000; i++) p[i] = fg_alloc(ctx, 300);
@@ -272,6 +324,8 @@ int main(void) {
     tcase_add_test(tc, blocks_are_aligned_and_apart);
     tcase_add_test(tc, counters_add_up);
     tcase_add_test(tc, freed_memory_is_reused_without_the_system);
+    tcase_add_test(tc, neighbours_merge);
+    tcase_add_test(tc, big_blocks_in_random_order);
     tcase_add_test(tc, trim_returns_what_is_free);
     tcase_add_test(tc, calloc_and_realloc);
     tcase_add_test(tc, impossible_sizes_fail_with_a_message);

@@ -49,26 +49,35 @@ function Sequential:append(value)
   return self
 end
 
-local kinds = {} -- class -> "fuses" or "activation"
+local kinds = {} -- class -> "fuses", "activation" or "leaf"
 for _, class in ipairs(leaf.classes) do
-  kinds[class] = class.info.activation and "activation" or class.info.fuses and "fuses" or nil
+  kinds[class] = class.info.activation and "activation" or class.info.fuses and "fuses" or "leaf"
 end
 
+-- A tensor that a built-in leaf made and only a built-in leaf reads is let go at once: what gradients need of it, the graph
+-- holds, and frees on its way back, instead of at the end of the scope.
 function Sequential:forward(x)
-  local i, n = 1, rawlen(self)
+  local i, n, own = 1, rawlen(self), false
   while i <= n do
     local m = self[i]
-    if kinds[getmetatable(m)] == "fuses" and i < n and m.forward == leaf_forward and not tracing.hook then
-      local behind = self[i + 1]
-      if kinds[getmetatable(behind)] == "activation" and behind.forward == leaf_forward then
-        x = forward_fused(m, behind, x)
+    local before, y = x
+    local builtin = kinds[getmetatable(m)] and m.forward == leaf_forward and not tracing.hook
+    if builtin then
+      local behind = i < n and kinds[getmetatable(m)] == "fuses" and self[i + 1]
+      if behind and kinds[getmetatable(behind)] == "activation" and behind.forward == leaf_forward then
+        y = forward_fused(m, behind, x)
         i = i + 1
       else
-        x = leaf_forward(m, x)
+        y = leaf_forward(m, x)
       end
+      if own and y ~= before then
+        before:free()
+      end
+      own = own and y == before or y ~= before
     else
-      x = m(x)
+      y, own = m(x), false
     end
+    x = y
     i = i + 1
   end
   return x
