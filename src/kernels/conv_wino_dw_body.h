@@ -13,9 +13,11 @@
 
 enum { Q_CI_BLOCKS = Q_LAST, Q_CO_BLOCKS, Q_GROUPS_DW, Q_CB, Q_COB, Q_PSY, Q_PSD, Q_BLOCK };
 enum {
-    ROWS_WANTED = 64,
-    COLUMNS_WANTED = 4 * NR,
+    ROWS_WANTED = 128,
+    COLUMNS_WANTED = 128,
     GROUP_TILES = 256,
+    FEW_TILES = 64,
+    CHUNKS_LEAST = 8,
     MAX_GROUPS = 16,
     PARTIAL_BYTES = 32 << 20,
     FINISH = 1 << 14
@@ -25,13 +27,13 @@ static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
     fg_wino_geom w;
     fg_wino_geom_of(g, FG_CONV_DW, &w);
     int64_t *q = p->priv, points = w.h.n * w.w.n, size = (int64_t)g->kh * g->kw * g->ci * g->co;
-    q[Q_CI_BLOCKS] = ceil_div(g->ci, max64(1, ROWS_WANTED / (w.slots * 16)) * 16);
-    q[Q_CB] = ceil_div(ceil_div(g->ci, q[Q_CI_BLOCKS]), 16) * 16;
+    q[Q_CB] = min64(ceil_div(g->ci, 16), max64(1, ROWS_WANTED / (w.slots * 16))) * 16;
     q[Q_CI_BLOCKS] = ceil_div(g->ci, q[Q_CB]);
     q[Q_CO_BLOCKS] = ceil_div(g->co, COLUMNS_WANTED);
     q[Q_COB] = ceil_div(ceil_div(g->co, q[Q_CO_BLOCKS]), NR) * NR;
     q[Q_CO_BLOCKS] = ceil_div(g->co, q[Q_COB]);
     int64_t cells = q[Q_CI_BLOCKS] * q[Q_CO_BLOCKS], groups = min64(ceil_div(w.tiles, GROUP_TILES), MAX_GROUPS);
+    groups = max64(groups, min64(ceil_div(CHUNKS_LEAST, cells), w.tiles / FEW_TILES));
     q[Q_GROUPS_DW] = max64(1, min64(groups, PARTIAL_BYTES / (size * (int64_t)sizeof(fg_real))));
     q[Q_BLOCK] = min64(w.tiles, BLOCK_TILES);
     q[Q_LDV] = odd_lines(w.slots * q[Q_CB]);
@@ -82,7 +84,8 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
                               fg_real *dw) {
     const fg_conv_geom *g = &p->g;
     const int64_t *q = p->priv;
-    int64_t rows = w->slots * q[Q_CB], cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0), ps = q[Q_PSD];
+    int64_t cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0), ps = q[Q_PSD];
+    int64_t cb = ceil_div(cn, 16) * 16, rows = w->slots * cb;
     fg_real mid[5 * FG_WINO_POINTS * W], taps[25 * W];
     for (int s = 0; s < w->slots; s++) {
         const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
@@ -90,8 +93,7 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
         int th = fh->taps, tw = fw->taps, pj = fw->points;
         for (int64_t c = 0; c < cn; c++)
             for (int64_t o = 0; o < on; o += W) {
-                const fg_real *from =
-                    du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * q[Q_CB] + c) * NR + o % NR;
+                const fg_real *from = du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * cb + c) * NR + o % NR;
                 along_h(from, w->w.n * ps, ps, mid, pj * W, W, pj);
                 along_w(mid, W, pj * W, taps, W, tw * W, th);
                 for (int a = 0; a < th; a++)
@@ -110,17 +112,18 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
     fg_wino_geom_of(g, FG_CONV_DW, &w);
     int64_t group = chunk % q[Q_GROUPS_DW], cell = chunk / q[Q_GROUPS_DW], size = (int64_t)g->kh * g->kw * g->ci * g->co;
     int64_t c0 = cell / q[Q_CO_BLOCKS] * q[Q_CB], o0 = cell % q[Q_CO_BLOCKS] * q[Q_COB];
-    int64_t cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0), rows = w.slots * q[Q_CB];
+    int64_t cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0);
+    int64_t cb = ceil_div(cn, 16) * 16, rows = w.slots * cb; /* the last block may be narrower */
     int points = w.h.n * w.w.n;
     fg_real *v = scratch, *y = v + points * q[Q_PSV], *du = y + points * q[Q_PSY];
     image x = { a->x, g->h, g->w, g->ci }, dy = { a->dy, g->oh, g->ow, g->co };
     int64_t begin = w.tiles * group / q[Q_GROUPS_DW], end = w.tiles * (group + 1) / q[Q_GROUPS_DW];
-    if (whole_vectors(cn) < q[Q_CB]) /* rows without a channel: never written again */
+    if (whole_vectors(cn) < cb) /* rows without a channel: never written again */
         for (int64_t i = 0; i < points * q[Q_PSV]; i++) v[i] = 0;
     for (int64_t t0 = begin; t0 < end; t0 += q[Q_BLOCK]) {
         int64_t t1 = min64(end, t0 + q[Q_BLOCK]);
         for (int s = 0; s < w.slots; s++)
-            windows_to_points(&w, &x, t0, t1, c0, cn, &w.h.phase[s / w.w.phases], &w.w.phase[s % w.w.phases], v + s * q[Q_CB],
+            windows_to_points(&w, &x, t0, t1, c0, cn, &w.h.phase[s / w.w.phases], &w.w.phase[s % w.w.phases], v + s * cb,
                               q[Q_PSV], q[Q_LDV]);
         outputs_to_points(&w, &dy, t0, t1, o0, on, y, q[Q_PSY]);
         for (int i = 0; i < w.h.n; i++)
@@ -130,8 +133,8 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
                     for (e = s; e < w.slots && uses(&w.h.phase[e / w.w.phases], i) && uses(&w.w.phase[e % w.w.phases], j); e++) {}
                     if (e == s) continue;
                     for (int64_t o = 0; o < on; o += NR)
-                        mul_columns(v + point * q[Q_PSV] + s * q[Q_CB], q[Q_LDV], y + point * q[Q_PSY] + o * (t1 - t0), t1 - t0,
-                                    chain_of(&w), (e - s) * q[Q_CB], du + point * q[Q_PSD] + (o / NR * rows + s * q[Q_CB]) * NR,
+                        mul_columns(v + point * q[Q_PSV] + s * cb, q[Q_LDV], y + point * q[Q_PSY] + o * (t1 - t0), t1 - t0,
+                                    chain_of(&w), (e - s) * cb, du + point * q[Q_PSD] + (o / NR * rows + s * cb) * NR,
                                     min64(NR, whole_vectors(on - o)), t0 > begin);
                 }
             }
