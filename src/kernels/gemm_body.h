@@ -28,7 +28,7 @@ enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16, A_FLOATS = A_TILES *
 /* Below ONE_CHUNK multiply-adds (some 50 us) a product stays on the calling thread. Larger ones become at most about
  * WANT_CHUNKS pieces, which two to eight threads share evenly, of not less than CHUNK_MACS. */
 enum { ONE_CHUNK = 3 << 20, CHUNK_MACS = 1 << 21, WANT_CHUNKS = 8, MAX_CHUNKS = 64, FINISH_ROWS = 32 };
-enum { B_COLUMNS = 512, CHUNK_ROWS = 56, SUM_ROWS = 256 };
+enum { B_COLUMNS = 512, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
 
 #include "gemm_thin_body.h"
 
@@ -99,7 +99,7 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     if (q[Q_KC] < part) q[Q_BAND] = min64(q[Q_BAND], SUM_ROWS / MR);
     int64_t panels = ceil_div(q[Q_PANELS], q[Q_GN]);
     q[Q_SUMS] = (q[Q_KC] < part ? q[Q_BAND] * panels : q[Q_SWAPPED]) * MR * NR + 2 * NR; /* turn_tile reads two rows more */
-    bool pack = a->tb || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || q[Q_BAND] > DIRECT_TILES;
+    bool pack = a->tb || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
     p->scratch = (size_t)(A_FLOATS + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);

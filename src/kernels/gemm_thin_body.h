@@ -39,6 +39,7 @@ INLINE void rank_step(const rank_args *t, const vf x[RANK_ROWS][RANK_KS], int64_
     for (int k = 0; k < ks; k++) UNROLL
     for (int v = 0; v < nv; v++) {
         vf yv = part ? v_load_part(y + k * t->ldy, m) : v_load(y + k * t->ldy + v * VL);
+        if (rows > 1) v_keep(yv);
         UNROLL
         for (int i = 0; i < rows; i++) acc[i][v] = v_fma(x[i][k], yv, acc[i][v]);
     }
@@ -113,23 +114,22 @@ static void row_act(const fg_gemm_args *a, float *c, const float *bias, int64_t 
 }
 
 /* `rows` rows of one strip of C, k steps of the sum; bias and activation with the last of them, when `whole` */
-static void rank_strip(const fg_gemm_args *a, rank_args t, int64_t rows, int64_t k, bool whole) {
-    const float *bias = t.bias;
+static void rank_strip(const fg_gemm_args *a, rank_args *t, int64_t rows, int64_t k, const float *bias, bool whole) {
     bool late = k == 0 || !fg_tile_does(a->act);
-    if (k == 0 && !t.add)
+    if (k == 0 && !t->add)
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < t.cols; j++) t.c[i * t.ldc + j] = 0;
-    t.bias = NULL;
+            for (int64_t j = 0; j < t->cols; j++) t->c[i * t->ldc + j] = 0;
+    t->bias = NULL, t->act = FG_ACT_NONE;
     while (k > 0) {
         int step = k >= 8 ? 3 : k >= 4 ? 2 : k >= 2 ? 1 : 0;
         k -= 1 << step;
-        if (k == 0 && whole && !late) t.bias = bias, t.act = a->act;
-        ranks[rows - 1][step](&t);
-        t.x += t.sxk << step, t.y += t.ldy << step;
-        t.add = true;
+        if (k == 0 && whole && !late) t->bias = bias, t->act = a->act;
+        ranks[rows - 1][step](t);
+        t->x += t->sxk << step, t->y += t->ldy << step;
+        t->add = true;
     }
     if (whole && late)
-        for (int64_t i = 0; i < rows; i++) row_act(a, t.c + i * t.ldc, bias, t.cols);
+        for (int64_t i = 0; i < rows; i++) row_act(a, t->c + i * t->ldc, bias, t->cols);
 }
 
 static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratch, int64_t cell, int64_t k0, int64_t k1,
@@ -143,24 +143,23 @@ static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratc
     float *turned = scratch + (swapped ? RANK_ROWS * STRIP : 0);
     for (int64_t j = j0; j < j1; j += STRIP) {
         rank_args t = { .sxi = v.sxi, .sxk = v.sxk, .ldy = v.ldy, .cols = min64(STRIP, j1 - j), .slope = a->slope };
-        t.y = v.y + k0 * v.ldy + j;
+        const float *y = v.y + k0 * v.ldy + j;
         if (v.turn) {
             for (int64_t k = 0; k < a->k; k++)
                 for (int64_t c = 0; c < t.cols; c++) turned[k * STRIP + c] = v.y[(j + c) * v.ldy + k];
-            t.y = turned, t.ldy = STRIP;
+            y = turned, t.ldy = STRIP;
         }
         for (int64_t i = i0; i < i1; i += RANK_ROWS) {
             int64_t rows = min64(RANK_ROWS, i1 - i);
-            t.x = v.x + i * v.sxi + k0 * v.sxk;
+            t.x = v.x + i * v.sxi + k0 * v.sxk, t.y = y;
             if (!swapped) {
                 t.c = a->c + i * a->ldc + j, t.ldc = a->ldc;
                 t.add = a->accumulate;
-                t.bias = a->bias ? a->bias + j : NULL;
-                rank_strip(a, t, rows, k1 - k0, whole);
+                rank_strip(a, &t, rows, k1 - k0, a->bias ? a->bias + j : NULL, whole);
                 continue;
             }
-            t.c = scratch, t.ldc = STRIP;
-            rank_strip(a, t, rows, k1 - k0, false);
+            t.c = scratch, t.ldc = STRIP, t.add = false;
+            rank_strip(a, &t, rows, k1 - k0, NULL, false);
             float *c = a->c + j * a->ldc + i;
             for (int64_t e = 0; e < t.cols; e++, c += a->ldc)
                 for (int64_t r = 0; r < rows; r++) c[r] = a->accumulate ? c[r] + scratch[r * STRIP + e] : scratch[r * STRIP + e];

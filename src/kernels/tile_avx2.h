@@ -18,6 +18,8 @@ typedef __m256 vf;
 typedef __m256i vmask;
 
 static inline vf v_zero(void) { return _mm256_setzero_ps(); }
+/* in a register from here on: gcc would load it again for every multiply-add that uses it */
+#define v_keep(v) __asm__("" : "+x"(v))
 static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
 static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
 /* fetch a line to the first or the second cache; by hand, since gcc drops loops that do nothing else */

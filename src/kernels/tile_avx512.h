@@ -18,6 +18,8 @@ typedef __m512 vf;
 typedef __mmask16 vmask;
 
 static inline vf v_zero(void) { return _mm512_setzero_ps(); }
+/* in a register from here on: gcc would load it again for every multiply-add that uses it */
+#define v_keep(v) __asm__("" : "+v"(v))
 static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
 static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 /* fetch a line to the first or the second cache; by hand, since gcc drops loops that do nothing else */

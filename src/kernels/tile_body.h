@@ -104,11 +104,21 @@ INLINE void dot(const fg_run *r, int64_t nruns, int64_t sa, int64_t sb, float ou
         const float *a = r->a, *b = r->b;
         int64_t k = 0;
         for (; k + sets * VL <= r->len; k += sets * VL) UNROLL
-        for (int s = 0; s < sets; s++)
-            EACH_SUM({
+        for (int s = 0; s < sets; s++) {
+            vf bv[FG_DOT_COLS];
+            UNROLL
+            for (int j = 0; j < cols; j++) {
+                bv[j] = v_load(b + j * sb + k + s * VL);
+                if (rows > 1) v_keep(bv[j]);
+            }
+            UNROLL
+            for (int i = 0; i < rows; i++) {
                 vf av = v_load(a + i * sa + k + s * VL);
-                acc[s][i][j] = v_fma(av, v_load(b + j * sb + k + s * VL), acc[s][i][j]);
-            })
+                if (cols > 1) v_keep(av);
+                UNROLL
+                for (int j = 0; j < cols; j++) acc[s][i][j] = v_fma(av, bv[j], acc[s][i][j]);
+            }
+        }
         for (; k < r->len; k += VL) {
             vmask m = v_mask(r->len - k);
             EACH_SUM(acc[0][i][j] = v_fma(v_load_part(a + i * sa + k, m), v_load_part(b + j * sb + k, m), acc[0][i][j]);)
