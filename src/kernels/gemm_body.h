@@ -11,34 +11,40 @@
  *                                                      C of its own in shared memory, summed in order by gemm_finish.
  *
  * How B is met depends on shape alone:
- *   DIRECT  as it is, by masked rows, a few rows fetched ahead: a row of a tile's columns takes 12 (AVX2) to 28 (AVX-512)
- *           multiply-adds, time enough for the second cache, so packing would be pure loss
- *   LOCAL   packed block by block inside each chunk: B transposed, one chunk owning its columns
- *   SHARED  packed once by gemm_pack, [panel][k][NR], zeros beyond n: B transposed, read by several chunks
+ *   DIRECT  as it is, by masked rows, while the same rows of the next panel are fetched to the second cache: a row of a
+ *           panel takes 12 (AVX2) to 28 (AVX-512) multiply-adds, time enough for that cache, so packing would be pure loss
+ *   LOCAL   packed block by block inside each chunk; what is not transposed is copied by the first tile on its way
+ *   SHARED  packed once by gemm_pack, [panel][k][NR], zeros beyond n: read by several chunks
  *   RANK, DOT  products too thin for tiles: gemm_thin_body.h
- * Rows of B a multiple of 4 KB apart fall on one set of the first cache; the narrow tiles of AVX2 pack those too. The rows
- * of A are never read beyond m, k. */
+ * Rows of B a multiple of 4 KB apart fall on one set of the first cache, so those are packed where many tiles read them.
+ * Where B is transposed and much larger than A, the tiles compute C's transpose, op(B)' op(A)': B's rows are then taken as
+ * they are, only A is turned, and each finished tile is turned on its way to C. The rows of A are never read beyond m, k. */
 
 #include "pack_body.h"
 
 enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT, G_RANK };
 enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED };
 /* a unit's copy: rows FG_TILE_STRIDE apart, or tiles [k][AP], a cache line beyond a multiple of 4 KB apart */
-enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16, A_FLOATS = A_TILES * A_STRIDE };
-/* Below ONE_CHUNK multiply-adds (some 50 us) a product stays on the calling thread. Larger ones become at most about
- * WANT_CHUNKS pieces, which two to eight threads share evenly, of not less than CHUNK_MACS. */
-enum { ONE_CHUNK = 3 << 20, CHUNK_MACS = 1 << 21, WANT_CHUNKS = 8, MAX_CHUNKS = 64, FINISH_ROWS = 32 };
+enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
+/* Below ONE_CHUNK multiply-adds (some 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
+ * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
+enum { ONE_CHUNK = 3 << 20, CHUNK_MACS = 1 << 21, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32, FINISH_ROWS = 32 };
 enum { B_COLUMNS = 512, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
 
 #include "gemm_thin_body.h"
 
-/* gm x gn chunks for a team: the longer side of a chunk is halved while panels enough remain to repay the copy of A, and
- * tiles enough to repay B's way into the second cache; then k in parts. */
-static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a, double macs) {
+static int64_t unit_floats(const fg_gemm_args *a) { return a->ta ? A_TILES * A_STRIDE : MR * FG_TILE_STRIDE; }
+
+/* gm x gn chunks for a team. Columns as many as a block in the second cache holds, so that copies of A are few; then rows
+ * are halved while a chunk's tiles repay B's way into that cache, then columns; then k in parts. */
+static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
+    double macs = (double)a->m * (double)a->n * (double)a->k;
     int64_t tiles = p->priv[Q_TILES], panels = p->priv[Q_PANELS];
     int64_t gm = 1, gn = ceil_div(panels * NR, B_COLUMNS), parts = 1;
-    int64_t want = macs < ONE_CHUNK ? 1 : max64(2, (int64_t)min64(WANT_CHUNKS, (int64_t)(macs / CHUNK_MACS)));
-    if (macs < ONE_CHUNK) gn = 1;
+    int64_t want =
+        max64(2, max64(min64(WANT_CHUNKS, (int64_t)(macs / CHUNK_MACS)), min64(MAX_CHUNKS, (int64_t)(macs / LARGE_CHUNK))));
+    gn += gn > 1 && gn % 2; /* an even number for two threads */
+    if (macs < ONE_CHUNK) gn = want = 1;
     while (gm * gn < want) {
         if (a->m >= 2 * CHUNK_ROWS * gm) gm *= 2;
         else if (a->n >= 256 * gn) gn *= 2;
@@ -91,7 +97,7 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     fg_gemm_args view = tile_view(args, q[Q_SWAPPED]), *a = &view;
     q[Q_TILES] = ceil_div(a->m, MR);
     q[Q_PANELS] = ceil_div(a->n, NR);
-    plan_grid(p, a, (double)a->m * (double)a->n * (double)a->k);
+    plan_grid(p, a);
     int64_t part = ceil_div(a->k, q[Q_PARTS]), blocks = ceil_div(part, FG_TILE_KC);
     q[Q_KC] = min64(FG_TILE_KC, ceil_div(ceil_div(part, blocks), 8) * 8);
     /* tiles that share a block of B, and whose sums wait in scratch when there are several blocks */
@@ -101,7 +107,7 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     q[Q_SUMS] = (q[Q_KC] < part ? q[Q_BAND] * panels : q[Q_SWAPPED]) * MR * NR + 2 * NR; /* turn_tile reads two rows more */
     bool pack = a->tb || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
-    p->scratch = (size_t)(A_FLOATS + q[Q_SUMS]) * sizeof(float);
+    p->scratch = (size_t)(unit_floats(a) + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
     if (q[Q_ALGO] == G_SHARED) p->pack_chunks = (int)min64(ceil_div(a->n, 128), MAX_CHUNKS);
     p->shared = packed_floats(p, a) * sizeof(float);
@@ -286,7 +292,7 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
         a = tile_view(&a, q[Q_SWAPPED]);
         int64_t gi = cell % q[Q_GM], gj = cell / q[Q_GM], t1 = q[Q_TILES] * (gi + 1) / q[Q_GM];
         band w = { .p0 = q[Q_PANELS] * gj / q[Q_GN], .p1 = q[Q_PANELS] * (gj + 1) / q[Q_GN], .k0 = k0, .k1 = k1, .whole = whole };
-        w.rows = scratch, w.sums = w.rows + A_FLOATS, w.panels = w.sums + q[Q_SUMS];
+        w.rows = scratch, w.sums = w.rows + unit_floats(&a), w.panels = w.sums + q[Q_SUMS];
         for (w.t0 = q[Q_TILES] * gi / q[Q_GM]; w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
             run_band(p, &a, w, q[Q_ALGO] == G_SHARED ? shared : NULL);
