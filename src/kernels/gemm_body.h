@@ -4,54 +4,55 @@
  *           +----+----+----+----+----+                 (mr <= MR rows, cut evenly so that no tile is a sliver) times a
  *   m:      |         |         |    |                 range of panels. Inside a chunk k advances in blocks of kc; a
  *   tiles   |  chunk  |         |    | gm              tile's rows of A are copied to a panel that stays in the first
- *   of mr   +---------+---------+----+                 cache while the panels of B stream past it.
- *   rows    |         |         |    |
- *           +---------+---------+----+                 When C is small and k long, k itself is cut into parts, each with a
- *                       gn                             C of its own in shared memory, summed in order by gemm_finish.
+ *   of mr   +---------+---------+----+                 cache while the panels of B stream past it, out of the second;
+ *   rows    |         |         |    |                 the next tile's rows are fetched meanwhile.
+ *           +---------+---------+----+
+ *                       gn                             When C is small and k long, k itself is cut into parts, each with a
+ *                                                      C of its own in shared memory, summed in order by gemm_finish.
  *
  * How B is met depends on shape alone:
- *   DIRECT  as it is, by masked rows: when it fits a cache or is read only once (an MLP's layers)
- *   LOCAL   packed block by block inside each chunk: few rows of A, so each chunk owns its columns
- *   SHARED  packed once by gemm_pack, [panel][k][NR], zeros beyond n: everything large
- *   DOT     1 to 4 columns (or rows, with B transposed): lanes along k, no panels at all
- * op(B) = B^T always packs, turning squares of VL in registers. The rows of A are never read beyond m, k; a product with
- * one column and A transposed runs as its own transpose, a row times a matrix. */
+ *   DIRECT  as it is, by masked rows, while the same rows of the next panel are fetched to the second cache: a row of a
+ *           panel takes 12 (AVX2) to 28 (AVX-512) multiply-adds, time enough for that cache, so packing would be pure loss
+ *   LOCAL   packed block by block inside each chunk; what is not transposed is copied by the first tile on its way
+ *   SHARED  packed once by gemm_pack, [panel][k][NR], zeros beyond n: read by several chunks
+ *   RANK, DOT  products too thin for tiles: gemm_thin_body.h
+ * Rows of B a multiple of 4 KB apart fall on one set of the first cache, so those are packed where many tiles read them.
+ * Where B is transposed and much larger than A, the tiles compute C's transpose, op(B)' op(A)': B's rows are then taken as
+ * they are, only A is turned, and each finished tile is turned on its way to C. The rows of A are never read beyond m, k. */
 
 #include "pack_body.h"
 
-enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT_A, G_DOT_B };
-enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_STEP };
-enum { A_FLOATS = FG_TILE_KC * AP + VL > MR *FG_TILE_STRIDE ? FG_TILE_KC *AP + VL : MR *FG_TILE_STRIDE };
-enum { MAX_CHUNKS = 64, CHUNK_MACS = 1 << 18, FINISH_ROWS = 32 };
+enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT, G_RANK };
+enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED };
+/* a unit's copy: rows FG_TILE_STRIDE apart, or tiles [k][AP], a cache line beyond a multiple of 4 KB apart */
+enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
+/* Below ONE_CHUNK multiply-adds (some 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
+ * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
+enum { ONE_CHUNK = 3 << 20, CHUNK_MACS = 1 << 21, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32, FINISH_ROWS = 32 };
+enum { B_COLUMNS = 512, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
 
-static fg_gemm_args normal_form(const fg_gemm_args *a) {
-    fg_gemm_args r = *a;
-    if (a->n == 1 && a->ta && a->ldc == 1 && !a->bias && a->act == FG_ACT_NONE) {
-        r.m = 1, r.n = a->m;
-        r.a = a->b, r.lda = a->ldb, r.ta = !a->tb;
-        r.b = a->a, r.ldb = a->lda, r.tb = false;
-        r.ldc = a->m;
-    }
-    return r;
-}
+#include "gemm_thin_body.h"
 
-/* gm x gn chunks of at least CHUNK_MACS each; more columns first when `wide`. */
-static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a, double macs, int64_t rows_max, int64_t panels_max, bool wide) {
+static int64_t unit_floats(const fg_gemm_args *a) { return a->ta ? A_TILES * A_STRIDE : MR * FG_TILE_STRIDE; }
+
+/* gm x gn chunks for a team. Columns as many as a block in the second cache holds, so that copies of A are few; then rows
+ * are halved while a chunk's tiles repay B's way into that cache, then columns; then k in parts. */
+static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
+    double macs = (double)a->m * (double)a->n * (double)a->k;
     int64_t tiles = p->priv[Q_TILES], panels = p->priv[Q_PANELS];
-    int64_t gm = ceil_div(tiles, rows_max), gn = ceil_div(panels, panels_max);
-    int64_t want = (int64_t)(macs / CHUNK_MACS);
-    want = max64(1, min64(want, MAX_CHUNKS));
-    if (wide) {
-        if (gm * gn < want) gn = min64(panels, ceil_div(want, gm));
-        if (p->priv[Q_ALGO] != G_LOCAL && gm * gn < want) gm = min64(tiles, ceil_div(want, gn));
-    } else {
-        if (gm * gn < want) gm = min64(tiles, ceil_div(want, gn));
-        if (gm * gn < want) gn = min64(panels, ceil_div(want, gm));
+    int64_t gm = 1, gn = ceil_div(panels * NR, B_COLUMNS), parts = 1;
+    int64_t want =
+        max64(2, max64(min64(WANT_CHUNKS, (int64_t)(macs / CHUNK_MACS)), min64(MAX_CHUNKS, (int64_t)(macs / LARGE_CHUNK))));
+    gn += gn > 1 && gn % 2; /* an even number for two threads */
+    if (macs < ONE_CHUNK) gn = want = 1;
+    while (gm * gn < want) {
+        if (a->m >= 2 * CHUNK_ROWS * gm) gm *= 2;
+        else if (a->n >= 256 * gn) gn *= 2;
+        else if (tiles >= 4 * gm) gm *= 2;
+        else break;
     }
-    /* k in parts: when the grid alone is too coarse for a team */
-    int64_t parts = 1;
-    if (gm * gn < 16 && a->k >= 2048 && macs > 16.0 * CHUNK_MACS) {
-        parts = min64(16 / (gm * gn), a->k / 1024);
+    if (gm * gn < want && a->k >= 1024) {
+        parts = min64(want / (gm * gn), a->k / 512);
         parts = max64(1, min64(parts, ((int64_t)32 << 20) / 4 / (a->m * a->n)));
     }
     p->priv[Q_GM] = gm, p->priv[Q_GN] = gn, p->priv[Q_PARTS] = parts;
@@ -59,195 +60,260 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a, double macs, int64
 }
 
 static size_t packed_floats(const fg_gemm_plan *p, const fg_gemm_args *a) {
+    if (p->priv[Q_ALGO] == G_DOT) return p->pack_chunks ? (size_t)(a->k * (p->priv[Q_SWAPPED] ? a->m : a->n)) : 0;
     return p->priv[Q_ALGO] == G_SHARED ? (size_t)(p->priv[Q_PANELS] * a->k * NR) : 0;
 }
 
-static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
-    fg_gemm_args a = normal_form(args);
-    *p = (fg_gemm_plan){ 0 };
-    if (a.m <= 0 || a.n <= 0) return;
-    double macs = (double)a.m * (double)a.n * (double)a.k;
-    int64_t *q = p->priv;
+/* room for each part's C, after what is packed */
+static void plan_parts(fg_gemm_plan *p, const fg_gemm_args *a) {
+    p->shared += (size_t)(p->priv[Q_PARTS] * a->m * a->n) * sizeof(float);
+    p->finish_chunks = (int)min64(ceil_div(a->m, FINISH_ROWS), MAX_CHUNKS);
+}
 
-    if ((a.n <= FG_DOT_COLS && !a.ta && a.k >= VL) || (a.m <= FG_DOT_COLS && a.tb && !a.ta && a.k >= VL)) {
-        bool over_rows = a.n <= FG_DOT_COLS;
-        int64_t len = over_rows ? a.m : a.n, other = over_rows ? a.n : a.m;
-        q[Q_ALGO] = over_rows ? G_DOT_A : G_DOT_B;
-        q[Q_STEP] = max64(ceil_div(len, MAX_CHUNKS), CHUNK_MACS / (other * a.k) + 1);
-        q[Q_STEP] = ceil_div(q[Q_STEP], FG_DOT_ROWS) * FG_DOT_ROWS;
-        p->chunks = (int)ceil_div(len, q[Q_STEP]);
-        if (over_rows && !a.tb && !(a.n == 1 && a.ldb == 1)) { /* columns of B, laid out in rows */
-            p->shared = (size_t)(a.n * a.k) * sizeof(float);
-            p->pack_chunks = 1;
-        }
+/* The product of which the tiles are: C, or where B is transposed and A the smaller to turn (or turned already), its
+ * transpose op(B)' op(A)'. C itself and bias stay as they are. */
+static fg_gemm_args tile_view(const fg_gemm_args *args, bool swapped) {
+    fg_gemm_args a = *args;
+    if (!swapped) return a;
+    a.m = args->n, a.n = args->m;
+    a.a = args->b, a.lda = args->ldb, a.ta = !args->tb;
+    a.b = args->a, a.ldb = args->lda, a.tb = !args->ta;
+    return a;
+}
+
+static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
+    *p = (fg_gemm_plan){ 0 };
+    if (args->m <= 0 || args->n <= 0) return;
+    int64_t *q = p->priv;
+    q[Q_PARTS] = 1;
+    if (thin_plan(args, p)) {
+        if (q[Q_PARTS] > 1) plan_parts(p, args);
         return;
     }
 
-    q[Q_TILES] = ceil_div(a.m, MR);
-    q[Q_PANELS] = ceil_div(a.n, NR);
-    int64_t blocks = max64(1, ceil_div(a.k, FG_TILE_KC));
-    q[Q_KC] = min64(FG_TILE_KC, ceil_div(ceil_div(a.k, blocks), 16) * 16);
-    p->scratch = A_FLOATS * sizeof(float);
-    if (!a.tb && (a.k * a.n <= 32768 || q[Q_TILES] <= 2)) {
-        q[Q_ALGO] = G_DIRECT;
-        bool flat = q[Q_TILES] <= q[Q_PANELS];
-        plan_grid(p, &a, macs, INT64_MAX / 2, INT64_MAX / 2, flat);
-    } else if (q[Q_TILES] * MR <= 128) {
-        q[Q_ALGO] = G_LOCAL;
-        plan_grid(p, &a, macs, INT64_MAX / 2, 256 / NR, true);
-        p->scratch += (size_t)(ceil_div(q[Q_PANELS], q[Q_GN]) * q[Q_KC] * NR) * sizeof(float);
-    } else {
-        q[Q_ALGO] = G_SHARED;
-        plan_grid(p, &a, macs, ceil_div(112, MR), 512 / NR, q[Q_TILES] <= q[Q_PANELS]);
-        p->pack_chunks = (int)min64(q[Q_PANELS], MAX_CHUNKS);
-    }
-    p->shared = packed_floats(p, &a) * sizeof(float);
-    if (q[Q_PARTS] > 1) {
-        p->shared += (size_t)(q[Q_PARTS] * a.m * a.n) * sizeof(float);
-        p->finish_chunks = (int)min64(ceil_div(a.m, FINISH_ROWS), MAX_CHUNKS);
-    }
+    /* Turning C costs about twice what turning as much of B does; and its rows must fill the lanes of the transpose. */
+    int64_t turns = (args->ta ? 0 : args->m * args->k) + 2 * args->m * args->n;
+    q[Q_SWAPPED] = args->tb && args->n * args->k > turns && 8 * args->m >= 7 * VL * ceil_div(args->m, VL);
+    fg_gemm_args view = tile_view(args, q[Q_SWAPPED]), *a = &view;
+    q[Q_TILES] = ceil_div(a->m, MR);
+    q[Q_PANELS] = ceil_div(a->n, NR);
+    plan_grid(p, a);
+    int64_t part = ceil_div(a->k, q[Q_PARTS]), blocks = ceil_div(part, FG_TILE_KC);
+    q[Q_KC] = min64(FG_TILE_KC, ceil_div(ceil_div(part, blocks), 8) * 8);
+    /* tiles that share a block of B, and whose sums wait in scratch when there are several blocks */
+    q[Q_BAND] = ceil_div(q[Q_TILES], q[Q_GM]);
+    if (q[Q_KC] < part) q[Q_BAND] = min64(q[Q_BAND], SUM_ROWS / MR);
+    int64_t panels = ceil_div(q[Q_PANELS], q[Q_GN]);
+    q[Q_SUMS] = (q[Q_KC] < part ? q[Q_BAND] * panels : q[Q_SWAPPED]) * MR * NR + 2 * NR; /* turn_tile reads two rows more */
+    bool pack = a->tb || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
+    q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
+    p->scratch = (size_t)(unit_floats(a) + q[Q_SUMS]) * sizeof(float);
+    if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
+    if (q[Q_ALGO] == G_SHARED) p->pack_chunks = (int)min64(ceil_div(a->n, 128), MAX_CHUNKS);
+    p->shared = packed_floats(p, a) * sizeof(float);
+    if (q[Q_PARTS] > 1) plan_parts(p, a);
 }
 
-/* d[k - k0][NR] = op(B)[k0..k1)[j0..j0+NR), zeros beyond n */
+/* d[k - k0][NR] = B[j0..j0+NR)[k0..k1) turned, zeros beyond n */
 static void pack_b(const fg_gemm_args *a, int64_t j0, int64_t k0, int64_t k1, float *d) {
-    int64_t cols = min64(NR, a->n - j0);
-    if (a->tb) pack_panel_transposed(a->b + j0 * a->ldb + k0, a->ldb, k1 - k0, cols, d);
-    else pack_panel(a->b + k0 * a->ldb + j0, a->ldb, k1 - k0, cols, d);
+    pack_panel_transposed(a->b + j0 * a->ldb + k0, a->ldb, k1 - k0, min64(NR, a->n - j0), d);
 }
 
 static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *shared, int chunk) {
-    fg_gemm_args a = normal_form(args);
     float *d = shared;
-    if (p->priv[Q_ALGO] == G_DOT_A) {
-        for (int64_t j = 0; j < a.n; j++)
-            for (int64_t k = 0; k < a.k; k++) d[j * a.k + k] = a.b[k * a.ldb + j];
+    if (p->priv[Q_ALGO] == G_DOT) {
+        dot_pack(p, args, d);
         return;
     }
-    int64_t panels = p->priv[Q_PANELS], end = panels * (chunk + 1) / p->pack_chunks;
-    for (int64_t j = panels * chunk / p->pack_chunks; j < end; j++) pack_b(&a, j * NR, 0, a.k, d + j * a.k * NR);
+    fg_gemm_args view = tile_view(args, p->priv[Q_SWAPPED]), *a = &view;
+    int64_t panels = p->priv[Q_PANELS], j0 = panels * chunk / p->pack_chunks, j1 = panels * (chunk + 1) / p->pack_chunks;
+    d += j0 * a->k * NR;
+    if (!a->tb) pack_panels(a->b + j0 * NR, a->ldb, a->k, min64(j1 * NR, a->n) - j0 * NR, d, a->k * NR);
+    for (int64_t j = j0; a->tb && j < j1; j++, d += a->k * NR) pack_b(a, j * NR, 0, a->k, d);
 }
 
-/* act(c + bias) on part of a row of C, for what the tiles leave undone */
-static void row_act(const fg_gemm_args *a, float *c, int64_t j0, int64_t cols, bool bias) {
-    fg_kernels_for(ISA_LEVEL)->bias_act(c, bias && a->bias ? a->bias + j0 : NULL, 1, cols, a->act, a->slope);
+/* What is taken of op(A) at a time: a tile's rows, or with A transposed the rows of A_TILES tiles, so that the source is
+ * walked along its own rows; k0..k0+kc of them. */
+typedef struct a_unit {
+    const float *s; /* where it starts in A */
+    int64_t t0, t1, i0, i1, k0, kc;
+} a_unit;
+
+static int64_t tile_row(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t tile) { return a->m * tile / p->priv[Q_TILES]; }
+
+static a_unit unit_of(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t t0, int64_t end, int64_t k0, int64_t k1) {
+    a_unit u = { .t0 = t0, .t1 = min64(end, t0 + (a->ta ? A_TILES : 1)), .k0 = k0, .kc = min64(p->priv[Q_KC], k1 - k0) };
+    u.i0 = tile_row(p, a, u.t0), u.i1 = tile_row(p, a, u.t1);
+    u.s = a->ta ? a->a + k0 * a->lda + u.i0 : a->a + u.i0 * a->lda + k0;
+    return u;
 }
 
-static void run_dot(const fg_gemm_plan *p, const fg_gemm_args *a, const float *shared, int64_t chunk) {
-    bool over_rows = p->priv[Q_ALGO] == G_DOT_A;
-    int64_t len = over_rows ? a->m : a->n, r0 = chunk * p->priv[Q_STEP], r1 = min64(len, r0 + p->priv[Q_STEP]);
-    const float *x = over_rows ? a->a : a->b, *y = over_rows ? (p->shared ? shared : a->b) : a->a;
-    int64_t sx = over_rows ? a->lda : a->ldb, sy = over_rows ? (p->shared ? a->k : a->ldb) : a->lda;
-    int64_t cr = over_rows ? a->ldc : 1, cc = over_rows ? 1 : a->ldc;
-    int cols = (int)(over_rows ? a->n : a->m);
-    for (int64_t r = r0; r < r1; r += FG_DOT_ROWS) {
-        int rows = (int)min64(FG_DOT_ROWS, r1 - r);
-        float out[FG_DOT_ROWS][FG_DOT_COLS];
-        fg_run run = { x + r * sx, y, a->k };
-        DOTS[rows - 1][cols - 1](&run, 1, sx, sy, out);
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < cols; j++) {
-                float *c = a->c + (r + i) * cr + j * cc;
-                *c = a->accumulate ? *c + out[i][j] : out[i][j];
-            }
+/* Left where it is when too few panels of B read it, unless rows would meet in few sets of the first cache. */
+static bool in_place(const fg_gemm_args *a, int64_t panels) { return panels <= 4 && a->lda % 256; }
+
+static void copy_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const a_unit *u, float *d) {
+    if (!a->ta) {
+        for (int64_t i = 0; i < u->i1 - u->i0; i++) copy_floats(d + i * FG_TILE_STRIDE, u->s + i * a->lda, u->kc);
+        return;
     }
-    if (!a->bias && a->act == FG_ACT_NONE) return;
-    if (!over_rows)
-        for (int64_t i = 0; i < a->m; i++) row_act(a, a->c + i * a->ldc + r0, r0, r1 - r0, true);
-    else if (a->ldc == a->n) fg_kernels_for(ISA_LEVEL)->bias_act(a->c + r0 * a->n, a->bias, r1 - r0, a->n, a->act, a->slope);
-    else
-        for (int64_t i = r0; i < r1; i++) row_act(a, a->c + i * a->ldc, 0, a->n, true);
-}
-
-/* Rows i0..i0+mr of op(A), k0..k0+kc: copied to the panel, or left where they are when a single panel of B reads them. */
-static fg_tile_kind take_rows(const fg_gemm_args *a, int64_t i0, int64_t mr, int64_t k0, int64_t kc, bool copy, float *panel,
-                              const float **pa, int64_t *sa) {
-    *pa = a->ta ? a->a + k0 * a->lda + i0 : a->a + i0 * a->lda + k0;
-    *sa = a->lda;
-    if (!copy) return a->ta ? FG_TILE_COLS : FG_TILE_ROWS;
-    const float *s = *pa;
-    *pa = panel;
-    if (a->ta) {
-        vmask m = v_mask(mr);
-        for (int64_t k = 0; k < kc; k++) v_store(panel + k * AP, v_load_part(s + k * a->lda, m));
-        *sa = AP;
-        return FG_TILE_COLS;
+    int64_t tiles = u->t1 - u->t0, at[A_TILES];
+    vmask m[A_TILES];
+    for (int64_t t = 0; t < tiles; t++) {
+        at[t] = tile_row(p, a, u->t0 + t) - u->i0;
+        m[t] = v_mask(tile_row(p, a, u->t0 + t + 1) - u->i0 - at[t]);
     }
-    for (int64_t i = 0; i < mr; i++) copy_floats(panel + i * FG_TILE_STRIDE, s + i * a->lda, kc);
-    return FG_TILE_PANEL;
+    const float *s = u->s;
+    for (int64_t k = 0; k < u->kc; k++, s += a->lda, d += AP)
+        for (int64_t t = 0; t < tiles; t++) {
+            v_fetch1(d + t * A_STRIDE + 8 * AP);
+            v_store(d + t * A_STRIDE, v_load_part(s + at[t], m[t]));
+        }
 }
 
-/* C[tiles t0..t1)[panels p0..p1) = sum over k0..k1; the epilogue only when `whole`, the sum over k being complete */
-static void run_block(const fg_gemm_plan *p, const fg_gemm_args *a, const float *packed, float *scratch, int64_t t0, int64_t t1,
-                      int64_t p0, int64_t p1, int64_t k0, int64_t k1, bool whole) {
-    int64_t algo = p->priv[Q_ALGO], tiles = p->priv[Q_TILES];
-    float *local = scratch + A_FLOATS;
-    int64_t k = k0;
-    do {
-        int64_t kc = min64(p->priv[Q_KC], k1 - k), step = NR;
-        const float *b = a->b + k * a->ldb + p0 * NR;
-        fg_tile_args t = {
-            .ldb = a->ldb, .nruns = kc > 0, .add = a->accumulate || k > k0, .act = FG_ACT_NONE, .slope = a->slope
-        };
-        if (algo == G_LOCAL) {
-            for (int64_t j = p0; j < p1; j++) pack_b(a, j * NR, k, k + kc, local + (j - p0) * kc * NR);
-            b = local, step = kc * NR, t.ldb = NR;
-        } else if (algo == G_SHARED) {
-            b = packed + (p0 * a->k + k) * NR, step = a->k * NR, t.ldb = NR;
+/* Fetches the share `part` of `parts` of a unit: little at a time, so that the fetches find room among the loads. */
+INLINE void fetch_unit(const fg_gemm_args *a, const a_unit *u, int64_t part, int64_t parts) {
+    int64_t high = u->i1 - u->i0, rows = a->ta ? u->kc : high, length = a->ta ? high : u->kc, end = rows * (part + 1) / parts;
+    for (int64_t i = rows * part / parts; i < end; i++)
+        for (int64_t k = 0; k < length; k += 16) v_fetch2(u->s + i * a->lda + k);
+}
+
+/* Tiles t0..t1 against panels p0..p1, which share their way through k0..k1; then what they meet in one block of k. */
+typedef struct band {
+    int64_t t0, t1, p0, p1, k0, k1;
+    bool whole;                  /* k0..k1 is all of k: bias and activation follow */
+    float *rows, *sums, *panels; /* scratch: a unit of A, sums that wait, packed B */
+    const float *b;              /* the block of B: rows ldb apart, panels step apart */
+    int64_t ldb, step;
+    const float *source; /* where the first tile finds B, when it copies it to b on its way; or NULL */
+    bool first, last;    /* of the blocks of k */
+} band;
+
+/* A finished tile s[mr][ld] to the rows of C that are its columns: c[cols][mr], row stride ldc; `bias` (or NULL) has mr. */
+static void turn_tile(const fg_gemm_args *a, const float *s, int64_t ld, int64_t mr, int64_t cols, float *c, const float *bias,
+                      bool epilogue) {
+    float turned[NR * NR];
+    vmask m = v_mask(mr);
+    vf b = bias ? v_load_part(bias, m) : v_zero();
+    for (int64_t j = 0; j < cols; j += 8)
+        for (int64_t i = 0; i < mr; i += 8) transpose8(s + i * ld + j, ld, turned + j * NR + i);
+    for (int64_t j = 0; j < cols; j++, c += a->ldc) {
+        vf v = v_load(turned + j * NR);
+        if (a->accumulate) v = v_add(v_load_part(c, m), v);
+        if (bias) v = v_add(v, b);
+        v_store_part(c, m, v);
+        if (epilogue) row_act(a, c, NULL, mr);
+    }
+}
+
+/* Sums that further blocks of k will add to wait tile by tile, not in C, whose rows may be far apart; so do all of C's
+ * transpose, to be turned at last. */
+static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w, const a_unit *u, const a_unit *next) {
+    int64_t panels = w->p1 - w->p0, calls = (u->t1 - u->t0) * panels, call = 0;
+    bool stay = in_place(a, panels) && !w->source, epilogue = w->last && w->whole;
+    fg_tile_kind kind = a->ta ? FG_TILE_COLS : stay ? FG_TILE_ROWS : FG_TILE_PANEL;
+    bool swapped = p->priv[Q_SWAPPED], in_c = w->last && !swapped;
+    int64_t next_sums = w->first && w->last ? 0 : MR * NR;
+    float *sums = w->sums + (u->t0 - w->t0) * panels * next_sums;
+    if (!stay) copy_unit(p, a, u, w->rows);
+    for (int64_t ti = u->t0; ti < u->t1; ti++) {
+        int64_t i0 = tile_row(p, a, ti), mr = tile_row(p, a, ti + 1) - i0, c_rows[MR], sum_rows[2][MR];
+        for (int64_t i = 0; i < mr; i++) c_rows[i] = (i0 + i) * a->ldc, sum_rows[0][i] = i * VL, sum_rows[1][i] = i * 2 * VL;
+        bool copy = w->source && ti == w->t0;
+        fg_run run = { .a = stay ? u->s + i0 - u->i0 : w->rows + (ti - u->t0) * A_STRIDE,
+                       .b = copy ? w->source : w->b,
+                       .len = u->kc };
+        fg_tile_args t = { .runs = &run, .nruns = 1, .sa = stay ? a->lda : AP, .ldb = copy ? a->ldb : w->ldb };
+        t.add = in_c && a->accumulate;
+        t.act = epilogue && !swapped && fg_tile_does(a->act) ? a->act : FG_ACT_NONE, t.slope = a->slope;
+        if (copy || p->priv[Q_ALGO] == G_DIRECT) t.ahead = NR;
+        for (int64_t j = w->p0; j < w->p1; j++, sums += next_sums) {
+            t.cols = (int)min64(NR, a->n - j * NR);
+            t.boff = (j - w->p0) * (copy ? NR : w->step);
+            bool wide = t.cols > VL;
+            t.c = in_c ? a->c + j * NR : sums;
+            t.crow = in_c ? c_rows : sum_rows[wide];
+            t.part = w->first ? NULL : sums;
+            t.bias = epilogue && !swapped && a->bias ? a->bias + j * NR : NULL;
+            t.copy = copy ? w->panels + (j - w->p0) * w->step : NULL;
+            if (next) fetch_unit(a, next, call++, calls);
+            for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetch1(a->c + (j * NR + e) * a->ldc + i0);
+            (copy ? COPYING_TILES[kind == FG_TILE_COLS][wide][mr - COPY_MR] : TILES[kind][wide][mr - 1])(&t);
+            if (w->last && swapped)
+                turn_tile(a, sums, wide ? NR : VL, mr, t.cols, a->c + j * NR * a->ldc + i0,
+                          epilogue && a->bias ? a->bias + i0 : NULL, epilogue);
         }
-        bool last = whole && k + kc >= k1;
-        if (last && fg_tile_does(a->act)) t.act = a->act;
-        for (int64_t ti = t0; ti < t1; ti++) {
-            int64_t i0 = a->m * ti / tiles, mr = a->m * (ti + 1) / tiles - i0, crow[MR];
-            for (int64_t i = 0; i < mr; i++) crow[i] = (i0 + i) * a->ldc;
-            fg_run run = { .b = b, .len = kc };
-            fg_tile_kind kind = take_rows(a, i0, mr, k, kc, p1 - p0 > 1, scratch, &run.a, &t.sa);
-            t.runs = &run, t.crow = crow;
-            for (int64_t j = p0; j < p1; j++) {
-                t.cols = (int)min64(NR, a->n - j * NR);
-                t.boff = (j - p0) * step;
-                t.c = a->c + j * NR;
-                t.bias = last && a->bias ? a->bias + j * NR : NULL;
-                TILES[kind][t.cols > VL][mr - 1](&t);
-            }
-            if (last && !fg_tile_does(a->act))
-                for (int64_t i = 0; i < mr; i++) row_act(a, a->c + crow[i] + p0 * NR, 0, min64(p1 * NR, a->n) - p0 * NR, false);
+        if (epilogue && !swapped && !fg_tile_does(a->act))
+            for (int64_t i = 0; i < mr; i++)
+                row_act(a, a->c + c_rows[i] + w->p0 * NR, NULL, min64(w->p1 * NR, a->n) - w->p0 * NR);
+    }
+}
+
+/* `packed` is what gemm_pack left, or NULL */
+static void run_band(const fg_gemm_plan *p, const fg_gemm_args *a, band w, const float *packed) {
+    a_unit u = unit_of(p, a, w.t0, w.t1, w.k0, w.k1);
+    for (int64_t k = w.k0, kc; k < w.k1; k += kc) {
+        kc = u.kc;
+        w.first = k == w.k0, w.last = k + kc >= w.k1;
+        w.ldb = NR;
+        const float *b = a->b + k * a->ldb + w.p0 * NR;
+        if (p->priv[Q_ALGO] == G_DIRECT) {
+            w.b = b, w.ldb = a->ldb, w.step = NR;
+        } else if (packed) {
+            w.b = packed + (w.p0 * a->k + k) * NR, w.step = a->k * NR;
+        } else {
+            w.b = w.panels, w.step = kc * NR + 16; /* panels in other sets of the cache */
+            w.source = a->tb ? NULL : b;
+            for (int64_t j = w.p0; a->tb && j < w.p1; j++) pack_b(a, j * NR, k, k + kc, w.panels + (j - w.p0) * w.step);
         }
-        k += kc;
-    } while (k < k1);
+        for (bool more = true; more;) {
+            more = u.t1 < w.t1;
+            bool any = more || !w.last;
+            a_unit next = !any ? u : more ? unit_of(p, a, u.t1, w.t1, k, w.k1) : unit_of(p, a, w.t0, w.t1, k + kc, w.k1);
+            run_unit(p, a, &w, &u, any ? &next : NULL);
+            u = next;
+        }
+    }
 }
 
 static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shared, void *scratch, int chunk) {
-    fg_gemm_args a = normal_form(args);
+    fg_gemm_args a = *args;
     const int64_t *q = p->priv;
-    if (q[Q_ALGO] == G_DOT_A || q[Q_ALGO] == G_DOT_B) {
-        run_dot(p, &a, shared, chunk);
-        return;
-    }
-    int64_t part = chunk % q[Q_PARTS], cell = chunk / q[Q_PARTS], gi = cell / q[Q_GN], gj = cell % q[Q_GN];
+    int64_t part = chunk % q[Q_PARTS], cell = chunk / q[Q_PARTS];
     int64_t k0 = a.k * part / q[Q_PARTS], k1 = a.k * (part + 1) / q[Q_PARTS];
     if (q[Q_PARTS] > 1) {
         a.c = (float *)shared + packed_floats(p, &a) + part * a.m * a.n;
         a.ldc = a.n;
         a.accumulate = false;
     }
-    run_block(p, &a, shared, scratch, q[Q_TILES] * gi / q[Q_GM], q[Q_TILES] * (gi + 1) / q[Q_GM], q[Q_PANELS] * gj / q[Q_GN],
-              q[Q_PANELS] * (gj + 1) / q[Q_GN], k0, k1, q[Q_PARTS] == 1);
+    bool whole = q[Q_PARTS] == 1;
+    if (q[Q_ALGO] == G_DOT) dot_run(p, &a, shared, cell, k0, k1, whole);
+    else if (q[Q_ALGO] == G_RANK) rank_run(p, &a, scratch, cell, k0, k1, whole);
+    else {
+        a = tile_view(&a, q[Q_SWAPPED]);
+        int64_t gi = cell % q[Q_GM], gj = cell / q[Q_GM], t1 = q[Q_TILES] * (gi + 1) / q[Q_GM];
+        band w = { .p0 = q[Q_PANELS] * gj / q[Q_GN], .p1 = q[Q_PANELS] * (gj + 1) / q[Q_GN], .k0 = k0, .k1 = k1, .whole = whole };
+        w.rows = scratch, w.sums = w.rows + unit_floats(&a), w.panels = w.sums + q[Q_SUMS];
+        for (w.t0 = q[Q_TILES] * gi / q[Q_GM]; w.t0 < t1; w.t0 = w.t1) {
+            w.t1 = min64(t1, w.t0 + q[Q_BAND]);
+            run_band(p, &a, w, q[Q_ALGO] == G_SHARED ? shared : NULL);
+        }
+    }
 }
 
 /* C = the parts' sum in order, then what a chunk would have done at its end */
-static void gemm_finish(const fg_gemm_plan *p, const fg_gemm_args *args, void *shared, int chunk) {
-    fg_gemm_args a = normal_form(args);
-    const float *parts = (const float *)shared + packed_floats(p, &a);
-    int64_t i1 = a.m * (chunk + 1) / p->finish_chunks;
-    for (int64_t i = a.m * chunk / p->finish_chunks; i < i1; i++) {
-        float *c = a.c + i * a.ldc;
-        for (int64_t j = 0; j < a.n; j++) {
-            const float *s = parts + i * a.n + j;
-            float sum = *s;
-            for (int64_t q = 1; q < p->priv[Q_PARTS]; q++) sum += s[q * a.m * a.n];
-            c[j] = a.accumulate ? c[j] + sum : sum;
+static void gemm_finish(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk) {
+    const float *parts = (const float *)shared + packed_floats(p, a);
+    int64_t i1 = a->m * (chunk + 1) / p->finish_chunks;
+    for (int64_t i = a->m * chunk / p->finish_chunks; i < i1; i++) {
+        float *c = a->c + i * a->ldc;
+        for (int64_t j = 0; j < a->n; j += VL) {
+            vmask m = v_mask(a->n - j);
+            const float *s = parts + i * a->n + j;
+            vf sum = v_load_part(s, m);
+            for (int64_t q = 1; q < p->priv[Q_PARTS]; q++) sum = v_add(sum, v_load_part(s + q * a->m * a->n, m));
+            v_store_part(c + j, m, a->accumulate ? v_add(v_load_part(c + j, m), sum) : sum);
         }
-        if (a.bias || a.act != FG_ACT_NONE) row_act(&a, c, 0, a.n, true);
+        row_act(a, c, a->bias, a->n);
     }
 }
 

@@ -19,9 +19,30 @@
 
 #ifdef FG_HAVE_X86
 
+/* Sanitizers check every access: unrolled 84 times over, that takes minutes to compile. They get one plain copy. */
+#if defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+#if SANITIZED
+#define INLINE static
+#define UNROLL
+#elif defined(__clang__)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 enum {
     FG_TILE_KC = 320,                 /* longest run of k between two visits of C */
     FG_TILE_STRIDE = FG_TILE_KC + 16, /* floats between rows of a packed panel: 21 cache lines, odd on purpose */
+    FG_COPY_MR_AVX2 = 5,              /* copying tiles are made for this height and above */
+    FG_COPY_MR_AVX512 = 11,
     FG_DOT_ROWS = 4,
     FG_DOT_COLS = 4
 };
@@ -43,10 +64,13 @@ typedef struct fg_tile_args {
     int64_t nruns; /* may be 0: C gets zeros, bias and activation */
     int64_t sa, ldb;
     int64_t aoff, boff; /* added to every run's a and b: one list serves all tiles of A and panels of B */
+    int64_t ahead;      /* what lies so many floats after each row of B is fetched to the cache meanwhile; 0: nothing */
     float *c;
     const int64_t *crow; /* offset of each row in c */
     int cols;            /* columns in use, 1 .. nv*VL; the rest is neither read nor written */
     bool add;            /* C += instead of C = */
+    float *copy;         /* for the copying tiles: the panel of B goes here as well, [k][nv*VL] in rows of whole tiles */
+    const float *part;   /* [mr][nv*VL], whole vectors: a sum begun by earlier tiles; or NULL */
     const float *bias;   /* [cols] or NULL, added after the sum */
     fg_act act;          /* none, relu or leaky relu; the others are the caller's */
     float slope;
@@ -59,9 +83,11 @@ typedef void (*fg_dot_fn)(const fg_run *runs, int64_t nruns, int64_t sa, int64_t
 /* Whether the tile's store does this activation itself. */
 static inline bool fg_tile_does(fg_act act) { return act == FG_ACT_NONE || act == FG_ACT_RELU || act == FG_ACT_LEAKY_RELU; }
 
-extern const fg_tile_fn fg_tiles_avx2[FG_TILE_KINDS][2][6]; /* [kind][nv - 1][mr - 1] */
+extern const fg_tile_fn fg_tiles_avx2[FG_TILE_KINDS][2][6];                   /* [kind][nv - 1][mr - 1] */
+extern const fg_tile_fn fg_copying_tiles_avx2[2][2][6 - FG_COPY_MR_AVX2 + 1]; /* A: panel, columns */
 extern const fg_dot_fn fg_dots_avx2[FG_DOT_ROWS][FG_DOT_COLS];
 extern const fg_tile_fn fg_tiles_avx512[FG_TILE_KINDS][2][14];
+extern const fg_tile_fn fg_copying_tiles_avx512[2][2][14 - FG_COPY_MR_AVX512 + 1];
 extern const fg_dot_fn fg_dots_avx512[FG_DOT_ROWS][FG_DOT_COLS];
 
 /* What one file of each ISA hands to its fg_kernels_<isa>_product. */

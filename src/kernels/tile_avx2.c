@@ -9,6 +9,8 @@ TILE(3)
 TILE(4)
 TILE(5)
 TILE(6)
+COPYING_TILE(5)
+COPYING_TILE(6)
 
 #define LIST(k, v)                                                                                                               \
     { k##_1_##v, k##_2_##v, k##_3_##v, k##_4_##v, k##_5_##v, k##_6_##v }
@@ -17,4 +19,11 @@ const fg_tile_fn fg_tiles_avx2[FG_TILE_KINDS][2][6] = {
     { LIST(panel, 1), LIST(panel, 2) },
     { LIST(rows, 1), LIST(rows, 2) },
     { LIST(cols, 1), LIST(cols, 2) },
+};
+
+#define COPIES(k, v)                                                                                                             \
+    { k##_copy_5_##v, k##_copy_6_##v }
+const fg_tile_fn fg_copying_tiles_avx2[2][2][2] = {
+    { COPIES(panel, 1), COPIES(panel, 2) },
+    { COPIES(cols, 1), COPIES(cols, 2) },
 };

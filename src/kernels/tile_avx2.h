@@ -7,17 +7,24 @@
 
 #include "product.h"
 
-enum { VL = 8, MR = 6, NR = 16, AP = 8 /* floats a k of a transposed panel */ };
-#define ISA_LEVEL FG_ISA_AVX2
-#define TILES     fg_tiles_avx2
-#define DOTS      fg_dots_avx2
+enum { VL = 8, MR = 6, NR = 16, AP = 8 /* floats a k of a transposed panel */, PACK_STRIDE = 512, DIRECT_TILES = 16 };
+#define ISA_LEVEL     FG_ISA_AVX2
+#define TILES         fg_tiles_avx2
+#define COPYING_TILES fg_copying_tiles_avx2
+#define COPY_MR       FG_COPY_MR_AVX2
+#define DOTS          fg_dots_avx2
 
 typedef __m256 vf;
 typedef __m256i vmask;
 
 static inline vf v_zero(void) { return _mm256_setzero_ps(); }
+/* in a register from here on: gcc would load it again for every multiply-add that uses it */
+#define v_keep(v) __asm__("" : "+x"(v))
 static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
 static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
+/* fetch a line to the first or the second cache; by hand, since gcc drops loops that do nothing else */
+static inline void v_fetch1(const float *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*p)); }
+static inline void v_fetch2(const float *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*p)); }
 static inline void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 /* lanes 0..n-1; n may be below 0 or above VL */
 static inline vmask v_mask(int64_t n) {
@@ -38,28 +45,10 @@ static inline float v_sum(vf v) {
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
-
-/* d[c*ldd + r] = s[r*lds + c] for a square of VL */
-static inline void v_transpose(const float *s, int64_t lds, float *d, int64_t ldd) {
-    __m256 t[8], u[8];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m256 a = v_load(s + 2 * i * lds), b = v_load(s + (2 * i + 1) * lds);
-        t[2 * i] = _mm256_unpacklo_ps(a, b);
-        t[2 * i + 1] = _mm256_unpackhi_ps(a, b);
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
-        u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
-        u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
-        u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        v_store(d + j * ldd, _mm256_permute2f128_ps(u[j], u[4 + j], 0x20));
-        v_store(d + (j + 4) * ldd, _mm256_permute2f128_ps(u[j], u[4 + j], 0x31));
-    }
+/* the lanes' sums of four vectors */
+static inline void v_sum4(vf a, vf b, vf c, vf d, float sum[4]) {
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(sum, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 
 #endif

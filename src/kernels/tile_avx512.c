@@ -17,6 +17,10 @@ TILE(11)
 TILE(12)
 TILE(13)
 TILE(14)
+COPYING_TILE(11)
+COPYING_TILE(12)
+COPYING_TILE(13)
+COPYING_TILE(14)
 
 #define LIST(k, v)                                                                                                               \
     {                                                                                                                            \
@@ -28,4 +32,11 @@ const fg_tile_fn fg_tiles_avx512[FG_TILE_KINDS][2][14] = {
     { LIST(panel, 1), LIST(panel, 2) },
     { LIST(rows, 1), LIST(rows, 2) },
     { LIST(cols, 1), LIST(cols, 2) },
+};
+
+#define COPIES(k, v)                                                                                                             \
+    { k##_copy_11_##v, k##_copy_12_##v, k##_copy_13_##v, k##_copy_14_##v }
+const fg_tile_fn fg_copying_tiles_avx512[2][2][4] = {
+    { COPIES(panel, 1), COPIES(panel, 2) },
+    { COPIES(cols, 1), COPIES(cols, 2) },
 };

@@ -6,25 +6,6 @@
  * (AVX-512) or 6 x 2 (AVX2) there are enough independent sums to hide the latency of the multiply-add.
  * The sums start at zero and meet C once at the end, so long reductions cut into runs and blocks are summed in two levels. */
 
-/* Sanitizers check every access: unrolled 84 times over, that takes minutes to compile. They get one plain copy. */
-#if defined(__has_feature)
-#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-#if SANITIZED
-#define INLINE static
-#define UNROLL
-#elif defined(__clang__)
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 /* One step of k: acc[i][v] += a(i) * b[v]. Rows of kind ROWS are reached from every third row's pointer, which keeps the
  * number of address registers at a third of the rows. */
 INLINE void tile_step(vf acc[MR][2], const float *const *q, int64_t sa, int64_t k, const vf *bv, int kind, int mr, int nv) {
@@ -38,17 +19,24 @@ INLINE void tile_step(vf acc[MR][2], const float *const *q, int64_t sa, int64_t 
     }
 }
 
-INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind, int mr, int nv) {
+INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind, int mr, int nv, bool copy) {
     int64_t sa = t->sa, ldb = t->ldb;
     vmask last = v_mask(t->cols - (nv - 1) * VL);
+    float *d = t->copy;
     for (const fg_run *r = t->runs, *end = r + t->nruns; r < end; r++) {
-        const float *b = r->b + t->boff, *q[(MR + 2) / 3];
+        const float *b = r->b + t->boff, *ahead = b + t->ahead, *q[(MR + 2) / 3];
         UNROLL
         for (int g = 0; g < (mr + 2) / 3; g++) q[g] = r->a + t->aoff + 3 * g * sa;
-        for (int64_t k = 0; k < r->len; k++, b += ldb) {
+        for (int64_t k = 0; k < r->len; k++, b += ldb, ahead += ldb) {
             vf bv[2];
+            for (int v = 0; v < nv; v += 16 / VL) v_fetch2(ahead + v * VL);
             if (nv == 2) bv[0] = v_load(b);
             bv[nv - 1] = whole ? v_load(b + (nv - 1) * VL) : v_load_part(b + (nv - 1) * VL, last);
+            if (copy) {
+                UNROLL
+                for (int v = 0; v < nv; v++) v_store(d + v * VL, bv[v]);
+                d += NR;
+            }
             tile_step(acc, q, sa, kind == FG_TILE_COLS ? 0 : k, bv, kind, mr, nv);
             if (kind == FG_TILE_COLS) q[0] += sa;
         }
@@ -61,6 +49,7 @@ INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind
 INLINE void tile_store(vf acc[MR][2], const fg_tile_args *t, bool whole, int mr, int nv) {
     vmask last = v_mask(t->cols - (nv - 1) * VL);
 #define PART (v == nv - 1 && !whole)
+    if (t->part) EACH(acc[i][v] = v_add(v_load(t->part + (i * nv + v) * VL), acc[i][v]);)
     if (t->add)
         EACH({
             const float *c = t->c + t->crow[i] + v * VL;
@@ -81,60 +70,69 @@ INLINE void tile_store(vf acc[MR][2], const fg_tile_args *t, bool whole, int mr,
 #undef PART
 }
 
-INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv) {
+INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv, bool copy) {
     vf acc[MR][2];
     EACH(acc[i][v] = v_zero();)
+    UNROLL
+    for (int i = 0; i < mr; i++) /* C arrives while the sums form */
+        for (int v = 0; v < nv; v += 16 / VL) v_fetch1(t->c + t->crow[i] + v * VL);
 
     if (t->cols == nv * VL) {
-        tile_runs(acc, t, true, kind, mr, nv);
+        tile_runs(acc, t, true, kind, mr, nv, copy);
         tile_store(acc, t, true, mr, nv);
     } else {
-        tile_runs(acc, t, false, kind, mr, nv);
+        tile_runs(acc, t, false, kind, mr, nv, copy);
         tile_store(acc, t, false, mr, nv);
     }
 }
 
+#define TILE_OF(name, kind, mr, copy)                                                                                            \
+    static void name##_##mr##_1(const fg_tile_args *t) { tile(t, kind, mr, 1, copy); }                                           \
+    static void name##_##mr##_2(const fg_tile_args *t) { tile(t, kind, mr, 2, copy); }
 #define TILE(mr)                                                                                                                 \
-    static void panel_##mr##_1(const fg_tile_args *t) { tile(t, FG_TILE_PANEL, mr, 1); }                                         \
-    static void panel_##mr##_2(const fg_tile_args *t) { tile(t, FG_TILE_PANEL, mr, 2); }                                         \
-    static void rows_##mr##_1(const fg_tile_args *t) { tile(t, FG_TILE_ROWS, mr, 1); }                                           \
-    static void rows_##mr##_2(const fg_tile_args *t) { tile(t, FG_TILE_ROWS, mr, 2); }                                           \
-    static void cols_##mr##_1(const fg_tile_args *t) { tile(t, FG_TILE_COLS, mr, 1); }                                           \
-    static void cols_##mr##_2(const fg_tile_args *t) { tile(t, FG_TILE_COLS, mr, 2); }
+    TILE_OF(panel, FG_TILE_PANEL, mr, false) TILE_OF(rows, FG_TILE_ROWS, mr, false) TILE_OF(cols, FG_TILE_COLS, mr, false)
+#define COPYING_TILE(mr) TILE_OF(panel_copy, FG_TILE_PANEL, mr, true) TILE_OF(cols_copy, FG_TILE_COLS, mr, true)
 
-/* rows x cols dot products along k; the last lanes of a run are loaded by mask, never past its end */
+/* rows x cols dot products along k; the last lanes of a run are loaded by mask, never past its end. Up to four sums take
+ * two accumulators each, for k even and odd in vectors, or the latency of the multiply-add would show. */
 INLINE void dot(const fg_run *r, int64_t nruns, int64_t sa, int64_t sb, float out[FG_DOT_ROWS][FG_DOT_COLS], int rows, int cols) {
-    vf acc[FG_DOT_ROWS][FG_DOT_COLS];
-    UNROLL
-    for (int i = 0; i < rows; i++) UNROLL
-    for (int j = 0; j < cols; j++) acc[i][j] = v_zero();
+    const int sets = rows * cols <= 4 ? 2 : 1;
+    vf acc[2][FG_DOT_ROWS][FG_DOT_COLS];
+#define EACH_SUM(stmt) UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) stmt
+    EACH_SUM(acc[0][i][j] = acc[1][i][j] = v_zero();)
     for (const fg_run *end = r + nruns; r < end; r++) {
         const float *a = r->a, *b = r->b;
         int64_t k = 0;
-        for (; k + VL <= r->len; k += VL) {
+        for (; k + sets * VL <= r->len; k += sets * VL) UNROLL
+        for (int s = 0; s < sets; s++) {
             vf bv[FG_DOT_COLS];
             UNROLL
-            for (int j = 0; j < cols; j++) bv[j] = v_load(b + j * sb + k);
+            for (int j = 0; j < cols; j++) {
+                bv[j] = v_load(b + j * sb + k + s * VL);
+                if (rows > 1) v_keep(bv[j]);
+            }
             UNROLL
             for (int i = 0; i < rows; i++) {
-                vf av = v_load(a + i * sa + k);
+                vf av = v_load(a + i * sa + k + s * VL);
+                if (cols > 1) v_keep(av);
                 UNROLL
-                for (int j = 0; j < cols; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+                for (int j = 0; j < cols; j++) acc[s][i][j] = v_fma(av, bv[j], acc[s][i][j]);
             }
         }
-        if (k < r->len) {
+        for (; k < r->len; k += VL) {
             vmask m = v_mask(r->len - k);
-            UNROLL
-            for (int i = 0; i < rows; i++) {
-                vf av = v_load_part(a + i * sa + k, m);
-                UNROLL
-                for (int j = 0; j < cols; j++) acc[i][j] = v_fma(av, v_load_part(b + j * sb + k, m), acc[i][j]);
-            }
+            EACH_SUM(acc[0][i][j] = v_fma(v_load_part(a + i * sa + k, m), v_load_part(b + j * sb + k, m), acc[0][i][j]);)
         }
     }
+    if (sets == 2) EACH_SUM(acc[0][i][j] = v_add(acc[0][i][j], acc[1][i][j]);)
     UNROLL
-    for (int i = 0; i < rows; i++) UNROLL
-    for (int j = 0; j < cols; j++) out[i][j] = v_sum(acc[i][j]);
+    for (int j = 0; j < cols; j++) {
+        float sum[4];
+        v_sum4(acc[0][0][j], acc[0][rows > 1][j], acc[0][rows > 2 ? 2 : 0][j], acc[0][rows > 3 ? 3 : 0][j], sum);
+        UNROLL
+        for (int i = 0; i < rows; i++) out[i][j] = sum[i];
+    }
+#undef EACH_SUM
 }
 
 #define DOT(r, c)                                                                                                                \

@@ -8,6 +8,7 @@
  * usage: bench_product [gemm|conv] */
 #include "product.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 #ifdef FG_HAVE_X86
 
-enum { RUNS = 7 };
+enum { RUNS = 7, GEMM_RUNS = 25 };
 
 static double own_seconds(void) {
     struct timespec t;
@@ -39,24 +40,67 @@ static void show(double seconds, double flops, double peak) {
     printf(" | %9.3f ms %6.1f GF/s %4.0f%%", seconds * 1e3, flops / seconds * 1e-9, 100 * flops / seconds / peak);
 }
 
-static double time_gemm(const fg_kernels *k, const fg_gemm_args *a, double flops) {
+/* ---------------------------------------------------------------- GEMM, beside OpenBLAS */
+/* C = op(A) op(B), row-major, as cblas.h declares it: nothing of OpenBLAS is needed to build this program */
+typedef void (*sgemm_fn)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
+                         int ldb, float beta, float *c, int ldc);
+enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+
+/* OpenBLAS as this machine has it, on one thread, choosing its kernels itself; NULL when it is not installed. */
+static sgemm_fn open_blas(void) {
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    unsetenv("OPENBLAS_CORETYPE");
+    unsetenv("OPENBLAS_L2_SIZE");
+    void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    void *sgemm = lib ? dlsym(lib, "cblas_sgemm") : NULL, *core = lib ? dlsym(lib, "openblas_get_corename") : NULL;
+    sgemm_fn f = NULL;
+    if (sgemm) memcpy(&f, &sgemm, sizeof f);
+    if (core) {
+        char *(*name)(void);
+        memcpy(&name, &core, sizeof name);
+        printf("OpenBLAS: one thread, its kernels for %s\n", name());
+    } else printf("OpenBLAS: not installed\n");
+    return f;
+}
+
+typedef struct gemm_bench {
+    fg_gemm_args a;
+    const fg_kernels *k; /* or NULL: blas runs it */
+    sgemm_fn blas;
     fg_gemm_plan p;
-    k->gemm_plan(a, &p);
-    void *shared = aligned(p.shared), *scratch = aligned(p.scratch);
-    double best = 1e30;
-    int repeat = 1 + (int)(1e8 / (flops + 1e4));
-    for (int r = 0; r < RUNS; r++) {
-        double t = own_seconds();
-        for (int q = 0; q < repeat; q++) {
-            for (int c = 0; c < p.pack_chunks; c++) k->gemm_pack(&p, a, shared, c);
-            for (int c = 0; c < p.chunks; c++) k->gemm_run(&p, a, shared, scratch, c);
-            for (int c = 0; c < p.finish_chunks; c++) k->gemm_finish(&p, a, shared, c);
-        }
-        t = (own_seconds() - t) / repeat;
-        if (t < best) best = t;
+    void *shared, *scratch;
+    double best;
+} gemm_bench;
+
+static void run_gemm(gemm_bench *g) {
+    const fg_gemm_args *a = &g->a;
+    if (!g->k) {
+        g->blas(ROW_MAJOR, a->ta ? TRANSPOSED : PLAIN, a->tb ? TRANSPOSED : PLAIN, (int)a->m, (int)a->n, (int)a->k, 1, a->a,
+                (int)a->lda, a->b, (int)a->ldb, 0, a->c, (int)a->ldc);
+        return;
     }
-    free(shared), free(scratch);
-    return best;
+    g->k->gemm_plan(a, &g->p);
+    for (int c = 0; c < g->p.pack_chunks; c++) g->k->gemm_pack(&g->p, a, g->shared, c);
+    for (int c = 0; c < g->p.chunks; c++) g->k->gemm_run(&g->p, a, g->shared, g->scratch, c);
+    for (int c = 0; c < g->p.finish_chunks; c++) g->k->gemm_finish(&g->p, a, g->shared, c);
+}
+
+/* The best time of each, all in turn: what disturbs one disturbs its rivals. */
+static void time_gemms(gemm_bench *g, int count, double flops) {
+    int repeat = 1 + (int)(2e7 / (flops + 1e4));
+    for (int i = 0; i < count; i++) {
+        if (g[i].k) g[i].k->gemm_plan(&g[i].a, &g[i].p);
+        g[i].shared = aligned(g[i].p.shared), g[i].scratch = aligned(g[i].p.scratch);
+        g[i].best = 1e30;
+    }
+    for (int r = 0; r < GEMM_RUNS; r++)
+        for (int i = 0; i < count; i++) {
+            double t = own_seconds();
+            for (int q = 0; q < repeat; q++) run_gemm(&g[i]);
+            t = (own_seconds() - t) / repeat;
+            if (t < g[i].best) g[i].best = t;
+        }
+    for (int i = 0; i < count; i++) free(g[i].shared), free(g[i].scratch);
 }
 
 static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, const float *x, const float *w,
@@ -82,15 +126,25 @@ static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir 
 }
 
 static void gemms(const double *peak) {
+    /* squares; then the layers of the works mlp, toy, tiny and book: y = xW, dx = dy W', dW = x'dy */
     static const struct {
         int64_t m, n, k;
         bool ta, tb;
     } shapes[] = {
-        { 1024, 1024, 1024, 0, 0 }, { 1024, 1024, 1024, 1, 0 }, { 1024, 1024, 1024, 0, 1 }, { 256, 512, 512, 0, 0 },
-        { 64, 128, 128, 0, 0 },     { 64, 128, 2, 0, 0 },       { 64, 2, 128, 0, 0 },       { 64, 6272, 100, 0, 0 },
-        { 64, 100, 6272, 0, 1 },    { 100, 6272, 64, 1, 0 },    { 128, 784, 1024, 0, 0 },   { 64, 1, 1024, 0, 0 },
-        { 1, 6272, 100, 0, 0 },     { 64, 64, 50000, 1, 0 },
+        { 512, 512, 512, 0, 0 },    { 512, 512, 512, 1, 0 },    { 512, 512, 512, 0, 1 },    { 512, 512, 512, 1, 1 },
+        { 1024, 1024, 1024, 0, 0 }, { 1024, 1024, 1024, 1, 0 }, { 1024, 1024, 1024, 0, 1 }, { 1024, 1024, 1024, 1, 1 },
+        { 128, 6272, 100, 0, 0 },   { 64, 6272, 100, 0, 0 },    { 64, 100, 6272, 0, 1 },    { 100, 6272, 64, 1, 0 },
+        { 1, 6272, 100, 0, 0 },     { 128, 784, 1024, 0, 0 },   { 128, 1024, 784, 0, 1 },   { 1024, 784, 128, 1, 0 },
+        { 256, 1024, 784, 0, 0 },   { 256, 784, 1024, 0, 1 },   { 784, 1024, 256, 1, 0 },   { 256, 512, 1024, 0, 0 },
+        { 256, 1024, 512, 0, 1 },   { 1024, 512, 256, 1, 0 },   { 128, 256, 100, 0, 0 },    { 100, 256, 128, 1, 0 },
+        { 256, 512, 512, 0, 0 },    { 256, 512, 512, 0, 1 },    { 512, 512, 256, 1, 0 },    { 512, 512, 2, 0, 0 },
+        { 512, 2, 512, 0, 1 },      { 2, 512, 512, 1, 0 },      { 256, 2, 512, 0, 0 },      { 256, 512, 2, 0, 1 },
+        { 512, 2, 256, 1, 0 },      { 512, 1, 512, 0, 0 },      { 512, 512, 1, 0, 1 },      { 512, 1, 512, 1, 0 },
+        { 64, 128, 128, 0, 0 },     { 64, 128, 128, 0, 1 },     { 128, 128, 64, 1, 0 },     { 64, 128, 2, 0, 0 },
+        { 64, 2, 128, 0, 0 },       { 64, 1, 1024, 0, 0 },      { 64, 64, 50000, 1, 0 },
     };
+    sgemm_fn blas = open_blas();
+    printf("%-32s%s\n", "", " | ours, then OpenBLAS");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         int64_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
         bool ta = shapes[i].ta, tb = shapes[i].tb;
@@ -100,10 +154,20 @@ static void gemms(const double *peak) {
         };
         char name[80];
         snprintf(name, sizeof name, "gemm %ld x %ld x %ld %s%s", (long)m, (long)n, (long)k, ta ? "A' " : "", tb ? "B'" : "");
-        printf("%-44s", name);
-        double flops = 2.0 * (double)m * (double)n * (double)k;
+        printf("%-32s", name);
+        double flops = 2.0 * (double)m * (double)n * (double)k, widest = 0, ours = 0;
+        gemm_bench g[FG_ISA_COUNT + 1];
+        int count = 0;
         for (fg_isa_level isa = FG_ISA_AVX2; isa <= FG_ISA_AVX512; isa++)
-            if (peak[isa] > 0) show(time_gemm(fg_kernels_for(isa), &args, flops), flops, peak[isa]);
+            if (peak[isa] > 0) g[count++] = (gemm_bench){ .a = args, .k = fg_kernels_for(isa) }, widest = peak[isa];
+        int isas = count;
+        if (blas) g[count++] = (gemm_bench){ .a = args, .blas = blas };
+        time_gemms(g, count, flops);
+        for (int j = 0; j < isas; j++) show(g[j].best, flops, peak[FG_ISA_AVX2 + j]), ours = g[j].best;
+        if (blas) {
+            show(g[isas].best, flops, widest);
+            printf(" | OpenBLAS / ours %.2f", g[isas].best / ours);
+        }
         printf("\n");
         free(a), free(b), free(c);
     }
