@@ -296,7 +296,7 @@ static bool run_vjp(pass *p, fg_node *node) {
         range[i] = -1;
     }
     if (ok && (fast || node->dtype == FG_F32) && dy->dtype != FG_F32) ok = (dy = ctx->autograd->cast(s, dy, FG_F32)) != NULL;
-    if (ok && fast) { /* kernels read f32 */
+    if (ok && fast && !(node->op->flags & FG_OPF_RAW)) { /* kernels read f32 */
         if (y && y->dtype == FG_BF16) ok = (y = ctx->autograd->cast(s, y, FG_F32)) != NULL;
         for (int i = 0; i < n && ok; i++)
             if (in[i] && in[i]->dtype == FG_BF16) ok = (in[i] = ctx->autograd->cast(s, in[i], FG_F32)) != NULL;

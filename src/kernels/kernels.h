@@ -183,6 +183,11 @@ typedef struct fg_kernels {
     void (*bn_grad_apply)(const fg_real *dy, const fg_real *y, const fg_real *x, int64_t rows, int64_t c, const fg_real *mean,
                           const fg_real *a, const fg_real *b, const fg_real *k, fg_act act, fg_real slope, fg_real *dx);
 
+    /* g = dy * act'(y) and sum[c] = the sums of g down the rows, in the order of reduce_cols; g may be dy. When act is none, y
+     * is not read and g not written. */
+    void (*act_grad_sums)(const fg_real *dy, const fg_real *y, int64_t rows, int64_t c, fg_act act, fg_real slope, fg_real *g,
+                          fg_real *sum);
+
     /* dropout: element first+i is kept when its philox u32 >= threshold, scaled; the counter is the element index */
     void (*dropout)(const fg_real *x, fg_real *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
                     fg_real scale);

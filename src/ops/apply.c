@@ -205,6 +205,11 @@ fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh) {
     return t ? fg_scope_push(v->s, t) : fg_scope_fail(v->s);
 }
 
+fg_tensor *fg_vjp_over_dy(fg_vjp *v) {
+    fg_tensor *dy = v->dy;
+    return dy->refs == 1 && dy->storage->refs == 1 && dy->dtype == FG_F32 ? dy : fg_vjp_new(v, &dy->shape);
+}
+
 typedef struct unary_arg {
     const fg_kernels *k;
     fg_unary u;

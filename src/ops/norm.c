@@ -202,7 +202,7 @@ static void vjp_fast(fg_vjp *v) {
     int64_t ch = stats->shape.dim[1], rows = x->numel / ch, per;
     int chunks = plan_chunks(rows, ch, &per);
     fg_tensor *dgamma = fg_vjp_new(v, &FG_SHAPE(ch)), *dbeta = fg_vjp_new(v, &FG_SHAPE(ch));
-    fg_tensor *dx = fg_needs(v, X) ? fg_vjp_new(v, &x->shape) : NULL;
+    fg_tensor *dx = fg_needs(v, X) ? fg_vjp_over_dy(v) : NULL;
     if (!dgamma || !dbeta || (fg_needs(v, X) && !dx)) return;
     size_t bytes = (size_t)(2 * chunks * ch + 5 * ch) * sizeof(fg_real);
     fg_real *work = fg_alloc(ctx, bytes);
