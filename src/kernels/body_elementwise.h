@@ -158,52 +158,6 @@ static void transpose2d(const float *x, int64_t ldx, float *y, int64_t ldy, int6
         }
 }
 
-/* ---------------------------------------------------------------- dropout */
-/* Philox4x32-10 (rng.c), a block per lane: blocks block .. block + W - 1 of stream key into u[4 * W], in order. Lane
- * 4k + j computes block j * W/4 + k: then four-by-four transposes leave consecutive blocks in each register. */
-V_INLINE void philox_blocks(uint64_t key, uint64_t block, uint32_t *u) {
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32), base = (uint32_t)block, low[W], high[W];
-    vi c[4] = { vi_set((int32_t)base), vi_set((int32_t)(block >> 32)), vi_set(0), vi_set(0) };
-    for (int i = 0; i < W; i++) low[i] = (uint32_t)(i % 4 * (W / 4) + i / 4);
-    c[0] = vi_add(c[0], vi_load(low));
-    if (base > UINT32_MAX - W) { /* the low word may overflow: each lane's counter on its own */
-        for (int i = 0; i < W; i++) {
-            uint64_t b = block + (uint64_t)(i % 4 * (W / 4) + i / 4);
-            low[i] = (uint32_t)b, high[i] = (uint32_t)(b >> 32);
-        }
-        c[0] = vi_load(low), c[1] = vi_load(high);
-    }
-    vi m0 = vi_set((int32_t)0xD2511F53u), m1 = vi_set((int32_t)0xCD9E8D57u);
-    for (int r = 0; r < 10; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-        vi l0, h0, l1, h1;
-        vi_mul_wide(c[0], m0, &l0, &h0);
-        vi_mul_wide(c[2], m1, &l1, &h1);
-        c[0] = vi_xor(vi_xor(h1, c[1]), vi_set((int32_t)k0));
-        c[2] = vi_xor(vi_xor(h0, c[3]), vi_set((int32_t)k1));
-        c[1] = l1, c[3] = l0;
-    }
-    vi_transpose4(c);
-    for (int i = 0; i < 4; i++) vi_store(u + i * W, c[i]);
-}
-
-/* The mask is philox >= threshold, see scalar_basic.c; random words come in batches that fit the first-level cache. */
-static void dropout(const float *x, float *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
-                    float scale) {
-    enum { BATCH = 512 };
-    uint32_t u[BATCH + W]; /* the last W are read with a tail, and not used */
-    vf k = v_set(scale);
-    size_t skip = first % 4;
-    for (int j = 0; j < W; j++) u[BATCH + j] = 0;
-    for (size_t i = 0; i < n;) {
-        size_t m = n - i < BATCH - skip ? n - i : BATCH - skip;
-        for (size_t j = 0; j < m + skip; j += 4 * W) philox_blocks(key, offset + (first + i - skip + j) / 4, u + j);
-        for (size_t j = 0; j < m; j += W)
-            v_storew(y + i + j, v_sel(v_ge_u32(u + skip + j, threshold), v_mul(v_loadw(x + i + j, m - j), k), v_zero()), m - j);
-        i += m;
-        skip = 0;
-    }
-}
-
 static void register_elementwise(fg_kernels *k) {
     k->unary[FG_UN_AFFINE] = un_affine, k->unary_grad[FG_UN_AFFINE] = ug_affine;
     k->unary[FG_UN_EXP] = un_exp, k->unary_grad[FG_UN_EXP] = ug_exp;
@@ -233,5 +187,4 @@ static void register_elementwise(fg_kernels *k) {
     k->select = select_where;
     k->axpy = axpy;
     k->transpose2d = transpose2d;
-    k->dropout = dropout;
 }

@@ -188,6 +188,9 @@ typedef struct fg_kernels {
     void (*act_grad_sums)(const fg_real *dy, const fg_real *y, int64_t rows, int64_t c, fg_act act, fg_real slope, fg_real *g,
                           fg_real *sum);
 
+    /* fg_philox_fill_uniform and fg_philox_fill_normal (base.h), the same bits on every ISA */
+    void (*uniform)(uint64_t key, uint64_t offset, uint64_t first, fg_real *out, size_t n, fg_real lo, fg_real hi);
+    void (*normal)(uint64_t key, uint64_t offset, uint64_t first, fg_real *out, size_t n, fg_real mean, fg_real std);
     /* dropout: element first+i is kept when its philox u32 >= threshold, scaled; the counter is the element index */
     void (*dropout)(const fg_real *x, fg_real *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
                     fg_real scale);

@@ -210,6 +210,8 @@ void fg_kernels_scalar(fg_kernels *k) {
     k->copy_strided = copy_strided;
     k->transpose2d = transpose2d;
     k->bias_act = bias_act;
+    k->uniform = fg_philox_fill_uniform;
+    k->normal = fg_philox_fill_normal;
     k->dropout = dropout;
     fg_kernels_scalar_reduce(k);
     fg_kernels_scalar_norm(k);

@@ -282,6 +282,29 @@ START_TEST(dropout_rate) {
 }
 END_TEST
 
+/* Bits of the generator in base/, for every tail, and where block numbers pass 32 bits inside a register. */
+START_TEST(random_same_bits) {
+    static const fg_real limits[][2] = { { 0, 1 }, { (fg_real)-1.5, (fg_real)2.5 }, { 3, 3 }, { 0, (fg_real)1e-3 } };
+    EACH_TABLE(k)
+    for (int c = 0; c < SIZE_CASES; c++)
+        for (int at_wrap = 0; at_wrap < 2; at_wrap++)
+            for (size_t l = 0; l < COUNT(limits); l++) {
+                size_t n = size_case(c);
+                uint64_t key = 0x0123456789abcdefull + l, offset = at_wrap ? 0xfffffff0ull - n / 8 : 5, first = 8 * l;
+                fg_real *y = at(&by, 1), *want = at(&bz, 0), a = limits[l][0], b = limits[l][1];
+                fill_guard(&by);
+                k->uniform(key, offset, first, y, n, a, b);
+                fg_philox_fill_uniform(key, offset, first, want, n, a, b);
+                check_same(y, want, n, k->isa, "uniform");
+                check_guard(&by, y, n, "uniform");
+                k->normal(key, offset, first, y, n, a, b);
+                fg_philox_fill_normal(key, offset, first, want, n, a, b);
+                check_same(y, want, n, k->isa, "normal");
+                check_guard(&by, y, n, "normal");
+            }
+}
+END_TEST
+
 /* Same element, same bits, wherever its range begins: the transcendental functions too. */
 START_TEST(no_trace_of_position) {
     EACH_TABLE(k)
@@ -345,8 +368,10 @@ START_TEST(tables_by_level) {
         ck_assert((k != NULL) == (isa == FG_ISA_SCALAR || fg_cpu_has((fg_isa_level)isa)));
 #endif
         if (k) ck_assert_ptr_eq(k, fg_kernels_for((fg_isa_level)isa));
-        /* no slot is empty */
-        for (size_t i = 0; k && i < sizeof *k / sizeof(void *); i++) ck_assert_ptr_nonnull(((void *const *)k)[i]);
+        /* no slot is empty; the list of convolution kernels ends early */
+        enum { CONV = offsetof(fg_kernels, conv) / sizeof(void *) };
+        for (size_t i = 0; k && i < sizeof *k / sizeof(void *); i++)
+            if (i <= CONV || i >= CONV + FG_CONV_KERNELS) ck_assert_ptr_nonnull(((void *const *)k)[i]);
     }
     ck_assert_ptr_null(fg_kernels_for(FG_ISA_COUNT));
     ck_assert_str_eq(scalar()->isa, "scalar");
@@ -354,7 +379,7 @@ START_TEST(tables_by_level) {
 END_TEST
 
 KERNEL_MAIN("kernels", unary_values, unary_rules, unary_gradients, binary_rules, unary_same_bits, unary_grad_same_bits,
-            binary_same_bits, select_axpy_copy, transpose, dropout_masks, dropout_rate, no_trace_of_position,
+            binary_same_bits, select_axpy_copy, transpose, dropout_masks, dropout_rate, random_same_bits, no_trace_of_position,
 #if defined(__x86_64__)
             mxcsr_restored,
 #endif
