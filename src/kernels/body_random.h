@@ -15,17 +15,18 @@
 
 #include <math.h>
 
-/* Blocks block .. block + W - 1 of stream key: 4 W words in order. */
-V_INLINE void philox_blocks(uint64_t key, uint64_t block, vi out[4]) {
-    enum { GROUPS = 2 };
-    uint64_t lane[W / 2];
+/* Groups of W/2 blocks side by side: a round is a chain of dependent operations, so as many as the registers hold. They make
+ * REGS registers, BATCH words. */
+enum { GROUPS = W == 16 ? 4 : 2, REGS = 2 * GROUPS, BATCH = REGS * W };
+
+/* Blocks block .. block + BATCH/4 - 1 of stream key. */
+V_INLINE void philox_blocks(uint64_t key, uint64_t block, vi out[REGS]) {
+    static const uint64_t lane[8] = { 0, W / 4, 1, W / 4 + 1, 2, W / 4 + 2, 3, W / 4 + 3 };
     vi c0[GROUPS], c1[GROUPS], c2[GROUPS], c3[GROUPS];
     vi m0 = vi_set((int32_t)0xD2511F53u), m1 = vi_set((int32_t)0xCD9E8D57u);
     vi k0 = vi_set((int32_t)(uint32_t)key), k1 = vi_set((int32_t)(uint32_t)(key >> 32));
-    for (int i = 0; i < W / 2; i++) lane[i] = block + (uint64_t)(i % 2 * (W / 4) + i / 2);
     for (int g = 0; g < GROUPS; g++) {
-        c0[g] = vi_load64(lane);
-        if (g) c0[g] = vi_add64(c0[g], vi_set64((uint64_t)g * (W / 2)));
+        c0[g] = vi_add64(vi_set64(block + (uint64_t)g * (W / 2)), vi_load64(lane));
         c1[g] = vi_shr64(c0[g], 32);
         c2[g] = c3[g] = vi_set(0);
     }
@@ -47,17 +48,28 @@ V_INLINE void philox_blocks(uint64_t key, uint64_t block, vi out[4]) {
     }
 }
 
+/* The first n <= BATCH of all registers; n = BATCH is a constant in the hot loops below. */
+V_INLINE void store_batch(float *out, const vf v[REGS], size_t n) {
+    for (size_t j = 0; j < REGS && j * W < n; j++) v_storew(out + j * W, v[j], n - j * W);
+}
+/* Runs STEP(count) for whole batches from i on, then for the rest. */
+#define BATCHES(STEP)                                                                                                            \
+    for (; n - i >= BATCH; i += BATCH, block += BATCH / 4) STEP(BATCH);                                                          \
+    if (i < n) STEP(n - i)
+
 static void uniform(uint64_t key, uint64_t offset, uint64_t first, float *out, size_t n, float lo, float hi) {
-    vf unit = v_set(0x1p-24f), low = v_set(lo), width = v_set(hi - lo), below = v_set(hi > lo ? nextafterf(hi, lo) : lo);
+    vf unit = v_set(0x1p-24f), low = v_set(lo), width = v_set(hi - lo), below = v_set(hi > lo ? nextafterf(hi, lo) : lo), v[REGS];
     uint64_t block = offset + first / 4;
-    for (size_t i = 0; i < n; i += 4 * W, block += W) {
-        vi w[4];
-        philox_blocks(key, block, w);
-        for (size_t j = 0, at = i; j < 4 && at < n; j++, at += W) {
-            vf u = v_mul(v_from_int(vi_srl(w[j], 8)), unit);
-            v_storew(out + at, v_minr(v_add(low, v_mul(width, u)), below), n - at);
-        }
+    vi w[REGS];
+    size_t i = 0;
+#define STEP(count)                                                                                                              \
+    {                                                                                                                            \
+        philox_blocks(key, block, w);                                                                                            \
+        for (int j = 0; j < REGS; j++) v[j] = v_minr(v_add(low, v_mul(width, v_mul(v_from_int(vi_srl(w[j], 8)), unit))), below); \
+        store_batch(out + i, v, count);                                                                                          \
     }
+    BATCHES(STEP)
+#undef STEP
 }
 
 /* -2 ln(u) for u in (0,1], as minus_two_log of rng.c */
@@ -95,22 +107,25 @@ V_INLINE void normal_pairs(const vi w[2], vf mean, vf std, vf out[2]) {
 }
 
 static void normal(uint64_t key, uint64_t offset, uint64_t first, float *out, size_t n, float mean, float std) {
-    vf m = v_set(mean), s = v_set(std);
+    vf m = v_set(mean), s = v_set(std), v[REGS];
     uint64_t block = offset + first / 4;
-    for (size_t i = 0; i < n; i += 4 * W, block += W) {
-        vi w[4];
-        vf v[4];
-        philox_blocks(key, block, w);
-        normal_pairs(w, m, s, v);
-        normal_pairs(w + 2, m, s, v + 2);
-        for (size_t j = 0, at = i; j < 4 && at < n; j++, at += W) v_storew(out + at, v[j], n - at);
+    vi w[REGS];
+    size_t i = 0;
+#define STEP(count)                                                                                                              \
+    {                                                                                                                            \
+        philox_blocks(key, block, w);                                                                                            \
+        for (int j = 0; j < REGS; j += 2) normal_pairs(w + j, m, s, v + j);                                                      \
+        store_batch(out + i, v, count);                                                                                          \
     }
+    BATCHES(STEP)
+#undef STEP
 }
 
 /* The mask is philox >= threshold, see scalar_basic.c. */
 static void dropout(const float *x, float *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
                     float scale) {
-    vf k = v_set(scale);
+    vf k = v_set(scale), v[REGS];
+    vi w[REGS];
     size_t i = 0, skip = first % 4;
     if (skip) { /* the rest of a block */
         uint32_t u[4];
@@ -118,15 +133,17 @@ static void dropout(const float *x, float *y, size_t n, uint64_t key, uint64_t o
         for (; i < n && skip + i < 4; i++) y[i] = u[skip + i] >= threshold ? x[i] * scale : 0;
     }
     uint64_t block = offset + (first + i) / 4;
-    for (; i < n; i += 4 * W, block += W) {
-        vi w[4];
-        philox_blocks(key, block, w);
-        for (size_t j = 0, at = i; j < 4 && at < n; j++, at += W) {
-            vf kept = v_mul(v_loadw(x + at, n - at), k);
-            v_storew(y + at, v_sel(vi_ge_u32(w[j], threshold), kept, v_zero()), n - at);
-        }
+#define STEP(count)                                                                                                              \
+    {                                                                                                                            \
+        philox_blocks(key, block, w);                                                                                            \
+        for (size_t j = 0; j < REGS && j * W < (count); j++)                                                                     \
+            v[j] = v_sel(vi_ge_u32(w[j], threshold), v_mul(v_loadw(x + i + j * W, (count)-j * W), k), v_zero());                 \
+        store_batch(y + i, v, count);                                                                                            \
     }
+    BATCHES(STEP)
+#undef STEP
 }
+#undef BATCHES
 
 static void register_random(fg_kernels *k) {
     k->uniform = uniform;
