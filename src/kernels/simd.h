@@ -55,6 +55,7 @@ V_INLINE vm v_ne(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 V_INLINE vm v_isnan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 V_INLINE vm v_and(vm a, vm b) { return (vm)(a & b); }
 V_INLINE bool v_any(vm a) { return a != 0; }
+V_INLINE bool v_every(vm a) { return a == 0xffff; }
 V_INLINE vf v_sel(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); } /* m ? a : b */
 V_INLINE vi v_bits(vf a) { return _mm512_castps_si512(a); }
 V_INLINE vf v_from_bits(vi a) { return _mm512_castsi512_ps(a); }
@@ -88,6 +89,7 @@ V_INLINE vm v_top_bit(vi a) { return _mm512_movepi32_mask(a); }
 V_INLINE vm vi_ge_u32(vi a, uint32_t t) { return _mm512_cmpge_epu32_mask(a, _mm512_set1_epi32((int32_t)t)); }
 /* a * 2^n for whole n, with one rounding: overflow to inf, gradual or flushed underflow */
 V_INLINE vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+V_INLINE vf v_scale2_down(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* the same for -152 < n <= 0, a near 1 */
 /* lanes whose byte is not 0; reads W bytes */
 V_INLINE vm v_bytes(const uint8_t *c) { return _mm_test_epi8_mask(_mm_loadu_si128((const __m128i *)c), _mm_set1_epi8(-1)); }
 V_INLINE vm v_all(bool on) { return on ? 0xffff : 0; }
@@ -155,6 +157,7 @@ V_INLINE vm v_ne(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
 V_INLINE vm v_isnan(vf a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
 V_INLINE vm v_and(vm a, vm b) { return _mm256_and_ps(a, b); }
 V_INLINE bool v_any(vm a) { return _mm256_movemask_ps(a) != 0; }
+V_INLINE bool v_every(vm a) { return _mm256_movemask_ps(a) == 0xff; }
 V_INLINE vf v_sel(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
 V_INLINE vi v_bits(vf a) { return _mm256_castps_si256(a); }
 V_INLINE vf v_from_bits(vi a) { return _mm256_castsi256_ps(a); }
@@ -190,6 +193,10 @@ V_INLINE vf v_scale2(vf a, vf n) {
     vi i = v_to_int(n), h = vi_sra(i, 1), bias = vi_set(127);
     vf f = v_from_bits(vi_shl(vi_add(h, bias), 23)), g = v_from_bits(vi_shl(vi_add(vi_sub(i, h), bias), 23));
     return v_mul(v_mul(a, f), g);
+}
+V_INLINE vf v_scale2_down(vf a, vf n) { /* 2^(n + 25) and the first product are normal numbers */
+    vf f = v_from_bits(vi_shl(vi_add(v_to_int(n), vi_set(127 + 25)), 23));
+    return v_mul(v_mul(a, f), v_set(0x1p-25f));
 }
 V_INLINE vm v_bytes(const uint8_t *c) {
     __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)c));
