@@ -217,21 +217,26 @@ fg_tensor *fg_act_grad(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, dou
 }
 
 fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias) {
-    bool sums = bias < v->n && fg_needs(v, bias);
+    bool sums = bias < v->n && fg_needs(v, bias), acts = act != FG_ACT_NONE;
     fg_tensor *dy = v->dy, *y = v->y, *g = dy, *db = NULL;
-    if (act != FG_ACT_NONE && y->dtype != FG_F32 && !(y = fg_cast(v->s, y, FG_F32))) return NULL;
-    if (act != FG_ACT_NONE && !(g = fg_vjp_over_dy(v))) return NULL;
+    if (dy->dtype != FG_F32 || (acts && y->dtype != FG_F32)) { /* bf16: by ops, which convert */
+        fg_axes rows = { .n = dy->shape.ndim - 1, .axis = { 0, 1, 2, 3, 4 } };
+        g = fg_act_grad(v->s, dy, y, act, slope);
+        if (sums) v->dx[bias] = fg_sum(v->s, g, &rows, false);
+        return g;
+    }
+    if (acts && !(g = fg_vjp_over_dy(v))) return NULL;
     if (!sums) {
-        if (act != FG_ACT_NONE)
-            fg_run_unary_grad(v->ctx, act_slot(act), fg_reals(dy), fg_reals(y), fg_reals(g), g->numel, (fg_real)slope, 0);
+        if (acts) fg_run_unary_grad(v->ctx, act_slot(act), fg_reals(dy), fg_reals(y), fg_reals(g), g->numel, (fg_real)slope, 0);
         return g;
     }
     if (!(db = fg_vjp_new(v, fg_in_shape(v, bias)))) return NULL;
     fg_status st = FG_OK;
+    int64_t n = db->numel;
     if (dy->numel == 0) memset(fg_data(db), 0, fg_tensor_bytes(db));
     else
-        st = fg_run_act_grad_sums(v->ctx, fg_reals(dy), act != FG_ACT_NONE ? fg_reals(y) : NULL, dy->numel / db->numel, db->numel,
-                                  act, (fg_real)slope, fg_reals(g), fg_reals(db));
+        st = fg_run_act_grad_sums(v->ctx, fg_reals(dy), acts ? fg_reals(y) : NULL, dy->numel / n, n, act, (fg_real)slope,
+                                  fg_reals(g), fg_reals(db));
     if (st != FG_OK) return fg_scope_fail(v->s);
     v->dx[bias] = db;
     return g;
