@@ -4,6 +4,7 @@
  * value does not depend on its place. sin, cos and general powers stay with the scalar reference (libm): GANs use them
  * in embeddings and small penalties only. Memory bandwidth bounds everything here except the transcendental functions. */
 #include "kernels.h"
+#include "real_math.h"
 #include "simd.h"
 #include "simd_math.h"
 
@@ -117,6 +118,41 @@ static void select_where(const uint8_t *c, int sc, const float *a, int sa, const
     }
 }
 
+/* ---------------------------------------------------------------- losses and their gradients by x */
+/* As the scalar reference, with log(1 - q) from r = 1 - q rounded: what rounding took from r is added to first order. */
+V_INLINE vf l_bce(vf x, vf t) {
+    vf lo = v_set((float)FG_BCE_CLAMP), hi = v_set((float)(1 - FG_BCE_CLAMP)), one = v_set(1.0f);
+    vf r = v_sub(one, x), lost = v_sub(v_sub(one, r), x);
+    vf a = v_log(v_sel(v_lt(x, lo), lo, x)), b = v_add(v_log(v_sel(v_lt(hi, x), lo, r)), lost);
+    a = v_sel(v_lt(hi, x), v_neg(lo), a); /* log(1 - lo), and the other way round */
+    b = v_sel(v_lt(x, lo), v_neg(lo), b);
+    return v_neg(v_add(v_mul(t, a), v_mul(v_sub(one, t), b)));
+}
+V_INLINE vf l_bce_grad(vf dy, vf x, vf t) {
+    vf lo = v_set((float)FG_BCE_CLAMP), hi = v_set((float)(1 - FG_BCE_CLAMP)), one = v_set(1.0f);
+    vf d = v_mul(dy, v_div(v_sub(x, t), v_mul(x, v_sub(one, x))));
+    return v_sel(v_lt(x, lo), v_zero(), v_sel(v_lt(hi, x), v_zero(), d));
+}
+V_INLINE vf l_bce_logits(vf x, vf t) { return v_add(v_log1p01(v_exp_nabs(x)), v_sub(v_relu(x), v_mul(x, t))); }
+V_INLINE vf l_bce_logits_grad(vf dy, vf x, vf t) { return v_mul(dy, v_sub(v_sigmoid(x), t)); }
+#define LOSS(name)                                                                                                               \
+    static void name(const float *x, const float *t, float *y, size_t n) {                                                       \
+        for (size_t i = 0; i < n; i += W) v_storew(y + i, l_##name(v_loadw(x + i, n - i), v_loadw(t + i, n - i)), n - i);        \
+    }                                                                                                                            \
+    static void name##_grad(const float *dy, const float *x, const float *t, float *dx, size_t n) {                              \
+        for (size_t i = 0, m; i < n; i += W) {                                                                                   \
+            m = n - i;                                                                                                           \
+            v_storew(dx + i, l_##name##_grad(v_loadw(dy + i, m), v_loadw(x + i, m), v_loadw(t + i, m)), m);                      \
+        }                                                                                                                        \
+    }
+LOSS(bce)
+LOSS(bce_logits)
+
+/* Plain C, for the compiler to vectorise. */
+static void nonzero(const float *x, uint8_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] != 0;
+}
+
 static void axpy(float alpha, const float *x, float *y, size_t n) {
     vf k = v_set(alpha);
     for (size_t i = 0; i < n; i += W) v_storew(y + i, v_add(v_loadw(y + i, n - i), v_mul(k, v_loadw(x + i, n - i))), n - i);
@@ -185,6 +221,9 @@ static void register_elementwise(fg_kernels *k) {
     k->binary[FG_BIN_GT] = bin_gt;
     k->binary[FG_BIN_GE] = bin_ge;
     k->select = select_where;
+    k->loss[FG_LOSS_BCE] = bce, k->loss_grad[FG_LOSS_BCE] = bce_grad;
+    k->loss[FG_LOSS_BCE_LOGITS] = bce_logits, k->loss_grad[FG_LOSS_BCE_LOGITS] = bce_logits_grad;
+    k->nonzero = nonzero;
     k->axpy = axpy;
     k->transpose2d = transpose2d;
 }
