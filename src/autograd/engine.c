@@ -116,7 +116,7 @@ static void axpy_range(void *arg, int64_t a, int64_t b, int worker) {
 }
 static void add_into(fg_context *ctx, fg_tensor *acc, const fg_tensor *dx, int64_t first) {
     axpy_arg q = { ctx->k, fg_reals(dx), fg_reals(acc) + first };
-    fg_parallel_range(ctx, dx->numel, 16384, axpy_range, &q);
+    fg_parallel_range(ctx, dx->numel, 65536, axpy_range, &q);
 }
 
 /* A zeroed f32 tensor of the whole input with dx copied to its rows: only where a slice is the first contribution. */

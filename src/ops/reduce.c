@@ -44,7 +44,7 @@ static fg_status run_all(fg_context *ctx, fg_reduction r, const fg_real *x, int6
     fg_real *part = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
     red_arg q = { ctx->k, r, x, part, 0, n, FG_GRAIN };
-    fg_parallel(ctx, chunks, chunk_all, &q);
+    fg_parallel_light(ctx, n, chunks, chunk_all, &q);
     *y = ctx->k->reduce(r, part, (size_t)chunks);
     fg_free(ctx, part, bytes);
     return FG_OK;
@@ -75,7 +75,7 @@ static fg_status run_cols(fg_context *ctx, red_arg *q, fg_chunk_fn chunk, fg_rea
     size_t bytes = (size_t)(chunks * q->n) * sizeof(fg_real);
     fg_real *part = q->y = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
-    fg_parallel(ctx, (int)chunks, chunk, q);
+    fg_parallel_light(ctx, q->rows * q->n, (int)chunks, chunk, q);
     ctx->k->reduce_cols(q->r, part, chunks, q->n, y);
     fg_free(ctx, part, bytes);
     return FG_OK;
@@ -122,8 +122,7 @@ static fg_status run_group(fg_context *ctx, fg_reduction r, const fg_real *x, in
                            fg_real *y) {
     if (outer == 1) return fg_run_reduce_cols(ctx, r, x, red, inner, y);
     red_arg q = { ctx->k, r, x, y, red, inner == 1 ? red : inner, 0 };
-    int64_t grain = FG_GRAIN / (red * inner > 0 ? red * inner : 1);
-    fg_parallel_range(ctx, outer, grain > 0 ? grain : 1, inner == 1 ? range_rows : range_blocks, &q);
+    fg_range_light(ctx, outer, red * inner, inner == 1 ? range_rows : range_blocks, &q);
     return FG_OK;
 }
 

@@ -264,7 +264,7 @@ static void cast_range(void *arg, int64_t first, int64_t end, int worker) {
 }
 static fg_status forward_cast(fg_call *c) {
     cast_arg q = { c->in[0], c->y };
-    fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, cast_range, &q);
+    fg_range_light(c->ctx, c->y->numel, 1, cast_range, &q);
     return FG_OK;
 }
 static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* gradients travel in f32 */
