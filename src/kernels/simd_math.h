@@ -77,11 +77,14 @@ V_INLINE vf v_log(vf x) {
     return v_sel(v_lt(x, zero), v_set(__builtin_nanf("")), r);
 }
 
-/* log(1 + u) for 0 <= u <= 1: the argument is reduced exactly, so small u keep their digits */
+/* log(1 + u) for 0 <= u <= 1 is 2 atanh(s), s = u / (2 + u) <= 1/3; since 2 s = u - s u, the leading term is u itself and
+ * small u keep their digits. The polynomial is 2/3 + 2/5 z + 2/7 z^2 ..., z = s^2, fitted to 0.08 ulp of the result. */
 V_INLINE vf v_log1p01(vf u) {
-    vm big = v_lt(v_set(0.41421356f), u); /* 1 + u = 2 (1 + (u - 1)/2) */
-    vf f = v_sel(big, v_mul(v_sub(u, v_set(1.0f)), v_set(0.5f)), u);
-    return v_log_core(f, v_sel(big, v_set(1.0f), v_zero()));
+    vf s = v_div(u, v_add(u, v_set(2.0f))), z = v_mul(s, s);
+    vf a = v_fma(v_set(4.0021526814e-1f), z, v_set(6.6666418314e-1f));
+    vf b = v_fma(v_set(2.8011995554e-1f), z, v_set(2.8001803160e-1f));
+    vf p = v_fma(v_mul(z, z), b, a);
+    return v_fnma(s, v_fnma(z, p, u), u);
 }
 
 /* An odd polynomial (Cephes' tanhf) below 0.625, else 1 - 2 / (exp(2a) + 1). */
