@@ -180,16 +180,17 @@ static void copy_some(void *arg, int64_t first, int64_t end, int worker) {
 }
 static void copy_pieces(void *arg, int64_t first, int64_t end, int worker) {
     const copy_job *j = arg;
-    size_t a = (size_t)first * PIECE, b = (size_t)end * PIECE;
+    size_t a = (size_t)first * PIECE, b = (size_t)end == j->total / PIECE ? j->total : (size_t)end * PIECE;
     (void)worker;
-    memcpy(j->dst + a, j->src + a, (b < j->total ? b : j->total) - a);
+    memcpy(j->dst + a, j->src + a, b - a);
 }
 static void copy_rows(fg_context *ctx, char *dst, size_t to, const char *src, size_t from, size_t bytes, size_t rows) {
     copy_job j = { dst, src, to, from, bytes, bytes * rows };
     if (j.total == 0) return;
-    if (rows == 1 || (to == bytes && from == bytes))
-        fg_range_light(ctx, (int64_t)((j.total + PIECE - 1) / PIECE), PIECE / 4, copy_pieces, &j);
-    else fg_range_light(ctx, (int64_t)rows, (int64_t)(bytes / 4), copy_some, &j);
+    if (rows == 1 || (to == bytes && from == bytes)) {
+        if (j.total < PIECE) memcpy(dst, src, j.total);
+        else fg_range_light(ctx, (int64_t)(j.total / PIECE), PIECE / 4, copy_pieces, &j); /* the last takes the rest */
+    } else fg_range_light(ctx, (int64_t)rows, (int64_t)(bytes / 4), copy_some, &j);
 }
 static fg_status forward_concat(fg_call *c) {
     int axis = ((const concat_opts *)c->opts)->axis;

@@ -139,7 +139,7 @@ START_TEST(small_ops_wake_nobody) {
     fg_tensor_set_requires_grad(w, true);
     fg_tensor *y = fg_batch_norm(s, fg_leaky_relu(s, x, 0.2), w, w, NULL, NULL, &(fg_batch_norm_opts){ .training = true });
     y = fg_add(s, fg_mul(s, fg_square(s, y), w), fg_cast(s, fg_cast(s, y, FG_BF16), FG_F32));
-    y = fg_avg_pool2d(s, fg_concat(s, (fg_tensor *[]){ y, y }, 1, 0), &(fg_pool_opts){ .kernel = { 2, 2 } });
+    y = fg_avg_pool2d(s, fg_concat(s, &y, 1, 0), &(fg_pool_opts){ .kernel = { 2, 2 } });
     ck_assert_int_eq(fg_backward(s, fg_add(s, fg_sum(s, y, NULL, false), fg_mean(s, x, FG_AXES(0, 1, 2, 3), false))), FG_OK);
     fg_optimizer *opt = fg_adam_new(c, (fg_tensor *[]){ x, w }, 2, NULL);
     ck_assert_int_eq(fg_optimizer_step(opt), FG_OK);
