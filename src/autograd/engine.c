@@ -116,7 +116,7 @@ static void axpy_range(void *arg, int64_t a, int64_t b, int worker) {
 }
 static void add_into(fg_context *ctx, fg_tensor *acc, const fg_tensor *dx, int64_t first) {
     axpy_arg q = { ctx->k, fg_reals(dx), fg_reals(acc) + first };
-    fg_parallel_range(ctx, dx->numel, 16384, axpy_range, &q);
+    fg_parallel_range(ctx, dx->numel, 65536, axpy_range, &q);
 }
 
 /* A zeroed f32 tensor of the whole input with dx copied to its rows: only where a slice is the first contribution. */
@@ -296,7 +296,7 @@ static bool run_vjp(pass *p, fg_node *node) {
         range[i] = -1;
     }
     if (ok && (fast || node->dtype == FG_F32) && dy->dtype != FG_F32) ok = (dy = ctx->autograd->cast(s, dy, FG_F32)) != NULL;
-    if (ok && fast) { /* kernels read f32 */
+    if (ok && fast && !(node->op->flags & FG_OPF_RAW)) { /* kernels read f32 */
         if (y && y->dtype == FG_BF16) ok = (y = ctx->autograd->cast(s, y, FG_F32)) != NULL;
         for (int i = 0; i < n && ok; i++)
             if (in[i] && in[i]->dtype == FG_BF16) ok = (in[i] = ctx->autograd->cast(s, in[i], FG_F32)) != NULL;

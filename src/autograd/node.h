@@ -74,7 +74,8 @@ enum {
     FG_OPF_ALL16 = 8,     /* emits bf16 when all inputs are bf16 */
     FG_OPF_VIEW = 16,     /* forward makes y itself */
     FG_OPF_INTERNAL = 32, /* not offered to Lua under its own name */
-    FG_OPF_OUT32 = 64     /* with LOWP: rounds its inputs but emits f32 */
+    FG_OPF_OUT32 = 64,    /* with LOWP: rounds its inputs but emits f32 */
+    FG_OPF_RAW = 128      /* vjp_fast takes saved tensors in their own dtypes; else they come as f32 */
 };
 #define FG_OP_SAVE_MAX 6
 

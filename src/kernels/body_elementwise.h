@@ -4,6 +4,7 @@
  * value does not depend on its place. sin, cos and general powers stay with the scalar reference (libm): GANs use them
  * in embeddings and small penalties only. Memory bandwidth bounds everything here except the transcendental functions. */
 #include "kernels.h"
+#include "real_math.h"
 #include "simd.h"
 #include "simd_math.h"
 
@@ -117,6 +118,41 @@ static void select_where(const uint8_t *c, int sc, const float *a, int sa, const
     }
 }
 
+/* ---------------------------------------------------------------- losses and their gradients by x */
+/* As the scalar reference, with log(1 - q) from r = 1 - q rounded: what rounding took from r is added to first order. */
+V_INLINE vf l_bce(vf x, vf t) {
+    vf lo = v_set((float)FG_BCE_CLAMP), hi = v_set((float)(1 - FG_BCE_CLAMP)), one = v_set(1.0f);
+    vf r = v_sub(one, x), lost = v_sub(v_sub(one, r), x);
+    vf a = v_log(v_sel(v_lt(x, lo), lo, x)), b = v_add(v_log(v_sel(v_lt(hi, x), lo, r)), lost);
+    a = v_sel(v_lt(hi, x), v_neg(lo), a); /* log(1 - lo), and the other way round */
+    b = v_sel(v_lt(x, lo), v_neg(lo), b);
+    return v_neg(v_add(v_mul(t, a), v_mul(v_sub(one, t), b)));
+}
+V_INLINE vf l_bce_grad(vf dy, vf x, vf t) {
+    vf lo = v_set((float)FG_BCE_CLAMP), hi = v_set((float)(1 - FG_BCE_CLAMP)), one = v_set(1.0f);
+    vf d = v_mul(dy, v_div(v_sub(x, t), v_mul(x, v_sub(one, x))));
+    return v_sel(v_lt(x, lo), v_zero(), v_sel(v_lt(hi, x), v_zero(), d));
+}
+V_INLINE vf l_bce_logits(vf x, vf t) { return v_add(v_log1p01(v_exp_nabs(x)), v_sub(v_relu(x), v_mul(x, t))); }
+V_INLINE vf l_bce_logits_grad(vf dy, vf x, vf t) { return v_mul(dy, v_sub(v_sigmoid(x), t)); }
+#define LOSS(name)                                                                                                               \
+    static void name(const float *x, const float *t, float *y, size_t n) {                                                       \
+        for (size_t i = 0; i < n; i += W) v_storew(y + i, l_##name(v_loadw(x + i, n - i), v_loadw(t + i, n - i)), n - i);        \
+    }                                                                                                                            \
+    static void name##_grad(const float *dy, const float *x, const float *t, float *dx, size_t n) {                              \
+        for (size_t i = 0, m; i < n; i += W) {                                                                                   \
+            m = n - i;                                                                                                           \
+            v_storew(dx + i, l_##name##_grad(v_loadw(dy + i, m), v_loadw(x + i, m), v_loadw(t + i, m)), m);                      \
+        }                                                                                                                        \
+    }
+LOSS(bce)
+LOSS(bce_logits)
+
+/* Plain C, for the compiler to vectorise. */
+static void nonzero(const float *x, uint8_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] != 0;
+}
+
 static void axpy(float alpha, const float *x, float *y, size_t n) {
     vf k = v_set(alpha);
     for (size_t i = 0; i < n; i += W) v_storew(y + i, v_add(v_loadw(y + i, n - i), v_mul(k, v_loadw(x + i, n - i))), n - i);
@@ -158,52 +194,6 @@ static void transpose2d(const float *x, int64_t ldx, float *y, int64_t ldy, int6
         }
 }
 
-/* ---------------------------------------------------------------- dropout */
-/* Philox4x32-10 (rng.c), a block per lane: blocks block .. block + W - 1 of stream key into u[4 * W], in order. Lane
- * 4k + j computes block j * W/4 + k: then four-by-four transposes leave consecutive blocks in each register. */
-V_INLINE void philox_blocks(uint64_t key, uint64_t block, uint32_t *u) {
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32), base = (uint32_t)block, low[W], high[W];
-    vi c[4] = { vi_set((int32_t)base), vi_set((int32_t)(block >> 32)), vi_set(0), vi_set(0) };
-    for (int i = 0; i < W; i++) low[i] = (uint32_t)(i % 4 * (W / 4) + i / 4);
-    c[0] = vi_add(c[0], vi_load(low));
-    if (base > UINT32_MAX - W) { /* the low word may overflow: each lane's counter on its own */
-        for (int i = 0; i < W; i++) {
-            uint64_t b = block + (uint64_t)(i % 4 * (W / 4) + i / 4);
-            low[i] = (uint32_t)b, high[i] = (uint32_t)(b >> 32);
-        }
-        c[0] = vi_load(low), c[1] = vi_load(high);
-    }
-    vi m0 = vi_set((int32_t)0xD2511F53u), m1 = vi_set((int32_t)0xCD9E8D57u);
-    for (int r = 0; r < 10; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-        vi l0, h0, l1, h1;
-        vi_mul_wide(c[0], m0, &l0, &h0);
-        vi_mul_wide(c[2], m1, &l1, &h1);
-        c[0] = vi_xor(vi_xor(h1, c[1]), vi_set((int32_t)k0));
-        c[2] = vi_xor(vi_xor(h0, c[3]), vi_set((int32_t)k1));
-        c[1] = l1, c[3] = l0;
-    }
-    vi_transpose4(c);
-    for (int i = 0; i < 4; i++) vi_store(u + i * W, c[i]);
-}
-
-/* The mask is philox >= threshold, see scalar_basic.c; random words come in batches that fit the first-level cache. */
-static void dropout(const float *x, float *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
-                    float scale) {
-    enum { BATCH = 512 };
-    uint32_t u[BATCH + W]; /* the last W are read with a tail, and not used */
-    vf k = v_set(scale);
-    size_t skip = first % 4;
-    for (int j = 0; j < W; j++) u[BATCH + j] = 0;
-    for (size_t i = 0; i < n;) {
-        size_t m = n - i < BATCH - skip ? n - i : BATCH - skip;
-        for (size_t j = 0; j < m + skip; j += 4 * W) philox_blocks(key, offset + (first + i - skip + j) / 4, u + j);
-        for (size_t j = 0; j < m; j += W)
-            v_storew(y + i + j, v_sel(v_ge_u32(u + skip + j, threshold), v_mul(v_loadw(x + i + j, m - j), k), v_zero()), m - j);
-        i += m;
-        skip = 0;
-    }
-}
-
 static void register_elementwise(fg_kernels *k) {
     k->unary[FG_UN_AFFINE] = un_affine, k->unary_grad[FG_UN_AFFINE] = ug_affine;
     k->unary[FG_UN_EXP] = un_exp, k->unary_grad[FG_UN_EXP] = ug_exp;
@@ -231,7 +221,9 @@ static void register_elementwise(fg_kernels *k) {
     k->binary[FG_BIN_GT] = bin_gt;
     k->binary[FG_BIN_GE] = bin_ge;
     k->select = select_where;
+    k->loss[FG_LOSS_BCE] = bce, k->loss_grad[FG_LOSS_BCE] = bce_grad;
+    k->loss[FG_LOSS_BCE_LOGITS] = bce_logits, k->loss_grad[FG_LOSS_BCE_LOGITS] = bce_logits_grad;
+    k->nonzero = nonzero;
     k->axpy = axpy;
     k->transpose2d = transpose2d;
-    k->dropout = dropout;
 }

@@ -223,7 +223,52 @@ static void bn_grad_apply(const float *dy, const float *y, const float *x, int64
     grad_apply_rows(act, dy + done, y ? y + done : NULL, x + done, 1, rows % at_once * c, wm, wa, wb, wk, slope, dx + done);
 }
 
+/* g = dy * act'(y), s[j] += g in row order */
+V_INLINE void act_sums_as(fg_act act, const float *dy, const float *y, int64_t rows, int64_t n, float slope, float *g, float *s) {
+    enum { ROWS = 4, LINE = 16, AHEAD = 1024 }; /* prefetches as in body_reduce.h */
+    vf k = v_set(slope);
+    for (int64_t i = 0, at_once; i < rows; i += at_once) {
+        at_once = i + ROWS <= rows ? ROWS : 1;
+        for (int64_t j = 0; j < n; j += W) {
+            size_t m = (size_t)(n - j);
+            for (int q = 0; q < ROWS * W / LINE && at_once == ROWS; q++) {
+                int64_t ahead = i * n + j * ROWS + q * LINE + AHEAD;
+                v_prefetch(dy + ahead), v_prefetch(y + ahead);
+            }
+            vf a = v_loadw(s + j, m);
+            for (int64_t e = i * n + j, end = e + at_once * n; e < end; e += n) {
+                vf d = load_g(act, dy + e, y + e, m, k);
+                v_storew(g + e, d, m);
+                a = v_add(a, d);
+            }
+            v_storew(s + j, a, m);
+        }
+    }
+}
+static void act_sums_rows(fg_act act, const float *dy, const float *y, int64_t rows, int64_t n, float slope, float *g, float *s) {
+#define SUMS(constant) act_sums_as(constant, dy, y, rows, n, slope, g, s)
+    V_ACT_SWITCH(act, SUMS)
+#undef SUMS
+}
+
+static void act_grad_sums(const float *dy, const float *y, int64_t rows, int64_t c, fg_act act, float slope, float *g,
+                          float *sum) {
+    if (act == FG_ACT_NONE) {
+        reduce_cols(FG_RED_SUM, dy, rows, c, sum);
+    } else if (c >= LANES) {
+        for (int64_t j = 0; j < c; j++) sum[j] = 0;
+        act_sums_rows(act, dy, y, rows, c, slope, g, sum);
+    } else {
+        float s[WIDE] = { 0 };
+        int64_t done = rows / LANES * LANES * c;
+        act_sums_rows(act, dy, y, rows / LANES, LANES * c, slope, g, s);
+        act_sums_rows(act, dy + done, y + done, 1, rows % LANES * c, slope, g + done, s);
+        narrow_fold(FG_RED_SUM, s, c, sum);
+    }
+}
+
 static void register_norm(fg_kernels *k) {
+    k->act_grad_sums = act_grad_sums;
     k->bias_act = bias_act;
     k->bn_moments = bn_moments;
     k->bn_apply = bn_apply;

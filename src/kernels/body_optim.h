@@ -15,7 +15,7 @@ static void adam(float *p, const float *g, float *m, float *v, size_t n, const f
         vf nv = v_add(v_mul(b2, v_loadw(v + i, r)), v_mul(v_mul(c2, d), d));
         v_storew(m + i, nm, r);
         v_storew(v + i, nv, r);
-        v_storew(p + i, v_sub(w, v_div(v_mul(step, nm), v_add(v_div(v_sqrt(nv), root), eps))), r);
+        v_storew(p + i, v_sub(w, v_div(v_mul(step, nm), v_add(v_mul(v_sqrt(nv), root), eps))), r);
     }
 }
 

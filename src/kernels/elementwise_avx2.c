@@ -6,6 +6,7 @@
 #ifdef FG_HAVE_X86
 
 #include "body_elementwise.h"
+#include "body_random.h"
 #include "body_reduce.h"
 #include "body_norm.h"
 #include "body_optim.h"
@@ -13,6 +14,7 @@
 
 void fg_kernels_avx2(fg_kernels *k) {
     register_elementwise(k);
+    register_random(k);
     register_reduce(k);
     register_norm(k);
     register_optim(k);

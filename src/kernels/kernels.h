@@ -49,6 +49,14 @@ typedef enum fg_binary {
     FG_BIN_COUNT
 } fg_binary;
 
+/* y = loss(x, target), element by element */
+typedef enum fg_loss {
+    FG_LOSS_BCE = 0, /* -t log q - (1 - t) log(1 - q), q = x between FG_BCE_CLAMP and 1 - FG_BCE_CLAMP */
+    FG_LOSS_BCE_LOGITS,
+    FG_LOSS_COUNT
+} fg_loss;
+#define FG_BCE_CLAMP 1e-7 /* Keras' epsilon */
+
 typedef enum fg_reduction { FG_RED_SUM = 0, FG_RED_MAX, FG_RED_MIN, FG_RED_COUNT } fg_reduction;
 
 /* ---------------------------------------------------------------- GEMM: C[M][N] = act(op(A) op(B) + bias) (+ C) */
@@ -155,6 +163,9 @@ typedef struct fg_kernels {
     void (*binary[FG_BIN_COUNT])(const fg_real *a, int sa, const fg_real *b, int sb, fg_real *y, size_t n);
     /* y[i] = c[i] ? a[i] : b[i]; strides 0 or 1 */
     void (*select)(const uint8_t *c, int sc, const fg_real *a, int sa, const fg_real *b, int sb, fg_real *y, size_t n);
+    void (*loss[FG_LOSS_COUNT])(const fg_real *x, const fg_real *t, fg_real *y, size_t n);
+    void (*loss_grad[FG_LOSS_COUNT])(const fg_real *dy, const fg_real *x, const fg_real *t, fg_real *dx, size_t n); /* by x */
+    void (*nonzero)(const fg_real *x, uint8_t *y, size_t n);             /* y = x != 0 */
     void (*axpy)(fg_real alpha, const fg_real *x, fg_real *y, size_t n); /* y += alpha x (mul then add, not fused) */
     void (*copy_strided)(const fg_real *x, int64_t sx, fg_real *y, size_t n);
     void (*transpose2d)(const fg_real *x, int64_t ldx, fg_real *y, int64_t ldy, int64_t rows,
@@ -185,6 +196,14 @@ typedef struct fg_kernels {
     void (*bn_grad_apply)(const fg_real *dy, const fg_real *y, const fg_real *x, int64_t rows, int64_t c, const fg_real *mean,
                           const fg_real *a, const fg_real *b, const fg_real *k, fg_act act, fg_real slope, fg_real *dx);
 
+    /* g = dy * act'(y) and sum[c] = the sums of g down the rows, in the order of reduce_cols; g may be dy. When act is none, y
+     * is not read and g not written. */
+    void (*act_grad_sums)(const fg_real *dy, const fg_real *y, int64_t rows, int64_t c, fg_act act, fg_real slope, fg_real *g,
+                          fg_real *sum);
+
+    /* fg_philox_fill_uniform and fg_philox_fill_normal (base.h), the same bits on every ISA */
+    void (*uniform)(uint64_t key, uint64_t offset, uint64_t first, fg_real *out, size_t n, fg_real lo, fg_real hi);
+    void (*normal)(uint64_t key, uint64_t offset, uint64_t first, fg_real *out, size_t n, fg_real mean, fg_real std);
     /* dropout: element first+i is kept when its philox u32 >= threshold, scaled; the counter is the element index */
     void (*dropout)(const fg_real *x, fg_real *y, size_t n, uint64_t key, uint64_t offset, uint64_t first, uint32_t threshold,
                     fg_real scale);

@@ -8,7 +8,7 @@
 
 typedef struct adam_consts {
     fg_real b1, c1, b2, c2; /* beta and 1 - beta */
-    fg_real step, root;     /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */
+    fg_real step, root;     /* lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
     fg_real eps;
     fg_real keep; /* AdamW's factor 1 - lr*wd, else 1 */
     fg_real wd;   /* Adam's L2 term, else 0 */
@@ -21,7 +21,7 @@ static inline adam_consts adam_prepare(const fg_adam_args *a) {
         .b2 = (fg_real)a->beta2,
         .c2 = (fg_real)(1 - a->beta2),
         .step = (fg_real)(a->lr / a->bias1),
-        .root = (fg_real)sqrt(a->bias2),
+        .root = (fg_real)(1 / sqrt(a->bias2)),
         .eps = (fg_real)a->eps,
         .keep = a->decoupled ? (fg_real)(1 - a->lr * a->weight_decay) : 1,
         .wd = a->decoupled ? 0 : (fg_real)a->weight_decay,

@@ -130,6 +130,29 @@ static void select_where(const uint8_t *c, int sc, const fg_real *a, int sa, con
     for (size_t i = 0; i < n; i++) y[i] = c[i * (size_t)sc] ? a[i * (size_t)sa] : b[i * (size_t)sb];
 }
 
+/* ---------------------------------------------------------------- losses and their gradients by x */
+static void bce(const fg_real *x, const fg_real *t, fg_real *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double q = x[i] < FG_BCE_CLAMP ? FG_BCE_CLAMP : x[i] > 1 - FG_BCE_CLAMP ? 1 - FG_BCE_CLAMP : (double)x[i];
+        y[i] = (fg_real) - (t[i] * log(q) + (1 - t[i]) * log1p(-q));
+    }
+}
+static void bce_grad(const fg_real *dy, const fg_real *x, const fg_real *t, fg_real *dx, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        dx[i] = x[i] < FG_BCE_CLAMP || x[i] > 1 - FG_BCE_CLAMP ? 0 : dy[i] * ((x[i] - t[i]) / (x[i] * (1 - x[i])));
+}
+/* max(x,0) - x t + log(1 + exp(-|x|)) */
+static void bce_logits(const fg_real *x, const fg_real *t, fg_real *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = r_log1p(r_exp(-r_fabs(x[i]))) + (r_relu(x[i]) - x[i] * t[i]);
+}
+static void bce_logits_grad(const fg_real *dy, const fg_real *x, const fg_real *t, fg_real *dx, size_t n) {
+    for (size_t i = 0; i < n; i++) dx[i] = dy[i] * (r_sigmoid(x[i]) - t[i]);
+}
+
+static void nonzero(const fg_real *x, uint8_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] != 0;
+}
+
 static void axpy(fg_real alpha, const fg_real *x, fg_real *y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] += alpha * x[i];
 }
@@ -206,10 +229,15 @@ void fg_kernels_scalar(fg_kernels *k) {
     k->binary[FG_BIN_GT] = bin_gt;
     k->binary[FG_BIN_GE] = bin_ge;
     k->select = select_where;
+    k->loss[FG_LOSS_BCE] = bce, k->loss_grad[FG_LOSS_BCE] = bce_grad;
+    k->loss[FG_LOSS_BCE_LOGITS] = bce_logits, k->loss_grad[FG_LOSS_BCE_LOGITS] = bce_logits_grad;
+    k->nonzero = nonzero;
     k->axpy = axpy;
     k->copy_strided = copy_strided;
     k->transpose2d = transpose2d;
     k->bias_act = bias_act;
+    k->uniform = fg_philox_fill_uniform;
+    k->normal = fg_philox_fill_normal;
     k->dropout = dropout;
     fg_kernels_scalar_reduce(k);
     fg_kernels_scalar_norm(k);

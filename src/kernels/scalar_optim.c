@@ -14,7 +14,7 @@ static void adam(fg_real *p, const fg_real *g, fg_real *m, fg_real *v, size_t n,
         fg_real mi = k.b1 * m[i] + k.c1 * d, vi = k.b2 * v[i] + (k.c2 * d) * d;
         m[i] = mi;
         v[i] = vi;
-        p[i] = w - (k.step * mi) / (r_sqrt(vi) / k.root + k.eps);
+        p[i] = w - (k.step * mi) / (r_sqrt(vi) * k.root + k.eps);
     }
 }
 

@@ -55,6 +55,7 @@ V_INLINE vm v_ne(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 V_INLINE vm v_isnan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 V_INLINE vm v_and(vm a, vm b) { return (vm)(a & b); }
 V_INLINE bool v_any(vm a) { return a != 0; }
+V_INLINE bool v_every(vm a) { return a == 0xffff; }
 V_INLINE vf v_sel(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); } /* m ? a : b */
 V_INLINE vi v_bits(vf a) { return _mm512_castps_si512(a); }
 V_INLINE vf v_from_bits(vi a) { return _mm512_castsi512_ps(a); }
@@ -65,30 +66,30 @@ V_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 #define vi_shl(a, bits) _mm512_slli_epi32(a, bits)
 V_INLINE vi v_to_int(vf a) { return _mm512_cvtps_epi32(a); }
 V_INLINE vf v_from_int(vi a) { return _mm512_cvtepi32_ps(a); }
-V_INLINE vi vi_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
-V_INLINE void vi_store(uint32_t *p, vi a) { _mm512_storeu_si512(p, a); }
+#define vi_srl(a, bits) _mm512_srli_epi32(a, bits)
+V_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 V_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
-/* low and high halves of the 64-bit products a * m, unsigned; m the same in all lanes */
-V_INLINE void vi_mul_wide(vi a, vi m, vi *lo, vi *hi) {
-    vi even = _mm512_mul_epu32(a, m), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), m);
-    *lo = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
-    *hi = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
-}
-/* 4x4 transposes within groups of four lanes: lane 4k + j of r[i] goes to lane 4k + i of r[j] */
-V_INLINE void vi_transpose4(vi r[4]) {
-    vi a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
-    vi c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
-    r[0] = _mm512_unpacklo_epi64(a, c);
-    r[1] = _mm512_unpackhi_epi64(a, c);
-    r[2] = _mm512_unpacklo_epi64(b, d);
-    r[3] = _mm512_unpackhi_epi64(b, d);
-}
+V_INLINE vi vi_xor3(vi a, vi b, vi c) { return _mm512_ternarylogic_epi32(a, b, c, 0x96); }
+/* as W/2 lanes of 64 bits */
+V_INLINE vi vi_load64(const uint64_t *p) { return _mm512_loadu_si512(p); }
+V_INLINE vi vi_set64(uint64_t x) { return _mm512_set1_epi64((int64_t)x); }
+V_INLINE vi vi_add64(vi a, vi b) { return _mm512_add_epi64(a, b); }
+#define vi_shr64(a, bits) _mm512_srli_epi64(a, bits)
+V_INLINE vi vi_mul32(vi a, vi b) { return _mm512_mul_epu32(a, b); } /* low halves, unsigned, to 64 bits */
+V_INLINE vi vi_join64(vi lo, vi hi) { return _mm512_mask_blend_epi32(0xaaaa, lo, _mm512_slli_epi64(hi, 32)); } /* of low halves */
+/* within groups of 128 bits: the first, or second, 64 of a and of b */
+V_INLINE vi vi_unpacklo64(vi a, vi b) { return _mm512_unpacklo_epi64(a, b); }
+V_INLINE vi vi_unpackhi64(vi a, vi b) { return _mm512_unpackhi_epi64(a, b); }
+/* within groups of four lanes: a0 a2 b0 b2, a1 a3 b1 b3; unpacking brings results back: a0 b0 a1 b1, a2 b2 a3 b3 */
+V_INLINE vi vi_evens(vi a, vi b) { return v_bits(_mm512_shuffle_ps(v_from_bits(a), v_from_bits(b), 0x88)); }
+V_INLINE vi vi_odds(vi a, vi b) { return v_bits(_mm512_shuffle_ps(v_from_bits(a), v_from_bits(b), 0xdd)); }
+V_INLINE vf v_unpacklo(vf a, vf b) { return _mm512_unpacklo_ps(a, b); }
+V_INLINE vf v_unpackhi(vf a, vf b) { return _mm512_unpackhi_ps(a, b); }
+V_INLINE vm v_top_bit(vi a) { return _mm512_movepi32_mask(a); }
+V_INLINE vm vi_ge_u32(vi a, uint32_t t) { return _mm512_cmpge_epu32_mask(a, _mm512_set1_epi32((int32_t)t)); }
 /* a * 2^n for whole n, with one rounding: overflow to inf, gradual or flushed underflow */
 V_INLINE vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
-/* lanes whose u[i] >= t, unsigned */
-V_INLINE vm v_ge_u32(const uint32_t *u, uint32_t t) {
-    return _mm512_cmpge_epu32_mask(_mm512_loadu_si512(u), _mm512_set1_epi32((int32_t)t));
-}
+V_INLINE vf v_scale2_down(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* the same for -152 < n <= 0, a near 1 */
 /* lanes whose byte is not 0; reads W bytes */
 V_INLINE vm v_bytes(const uint8_t *c) { return _mm_test_epi8_mask(_mm_loadu_si128((const __m128i *)c), _mm_set1_epi8(-1)); }
 V_INLINE vm v_all(bool on) { return on ? 0xffff : 0; }
@@ -156,31 +157,36 @@ V_INLINE vm v_ne(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
 V_INLINE vm v_isnan(vf a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
 V_INLINE vm v_and(vm a, vm b) { return _mm256_and_ps(a, b); }
 V_INLINE bool v_any(vm a) { return _mm256_movemask_ps(a) != 0; }
+V_INLINE bool v_every(vm a) { return _mm256_movemask_ps(a) == 0xff; }
 V_INLINE vf v_sel(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
 V_INLINE vi v_bits(vf a) { return _mm256_castps_si256(a); }
 V_INLINE vf v_from_bits(vi a) { return _mm256_castsi256_ps(a); }
 V_INLINE vi vi_set(int32_t x) { return _mm256_set1_epi32(x); }
 V_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 V_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
-#define vi_sra(a, bits) _mm256_srai_epi32(a, bits)
-#define vi_shl(a, bits) _mm256_slli_epi32(a, bits)
+#define vi_sra(a, bits)   _mm256_srai_epi32(a, bits)
+#define vi_shl(a, bits)   _mm256_slli_epi32(a, bits)
 V_INLINE vi v_to_int(vf a) { return _mm256_cvtps_epi32(a); }
 V_INLINE vf v_from_int(vi a) { return _mm256_cvtepi32_ps(a); }
-V_INLINE vi vi_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
-V_INLINE void vi_store(uint32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
+#define vi_srl(a, bits)   _mm256_srli_epi32(a, bits)
+V_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 V_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
-V_INLINE void vi_mul_wide(vi a, vi m, vi *lo, vi *hi) {
-    vi even = _mm256_mul_epu32(a, m), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), m);
-    *lo = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
-    *hi = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-}
-V_INLINE void vi_transpose4(vi r[4]) {
-    vi a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
-    vi c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
-    r[0] = _mm256_unpacklo_epi64(a, c);
-    r[1] = _mm256_unpackhi_epi64(a, c);
-    r[2] = _mm256_unpacklo_epi64(b, d);
-    r[3] = _mm256_unpackhi_epi64(b, d);
+V_INLINE vi vi_xor3(vi a, vi b, vi c) { return vi_xor(vi_xor(a, b), c); }
+V_INLINE vi vi_load64(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+V_INLINE vi vi_set64(uint64_t x) { return _mm256_set1_epi64x((int64_t)x); }
+V_INLINE vi vi_add64(vi a, vi b) { return _mm256_add_epi64(a, b); }
+#define vi_shr64(a, bits) _mm256_srli_epi64(a, bits)
+V_INLINE vi vi_mul32(vi a, vi b) { return _mm256_mul_epu32(a, b); }
+V_INLINE vi vi_join64(vi lo, vi hi) { return _mm256_blend_epi32(lo, _mm256_slli_epi64(hi, 32), 0xaa); }
+V_INLINE vi vi_unpacklo64(vi a, vi b) { return _mm256_unpacklo_epi64(a, b); }
+V_INLINE vi vi_unpackhi64(vi a, vi b) { return _mm256_unpackhi_epi64(a, b); }
+V_INLINE vi vi_evens(vi a, vi b) { return v_bits(_mm256_shuffle_ps(v_from_bits(a), v_from_bits(b), 0x88)); }
+V_INLINE vi vi_odds(vi a, vi b) { return v_bits(_mm256_shuffle_ps(v_from_bits(a), v_from_bits(b), 0xdd)); }
+V_INLINE vf v_unpacklo(vf a, vf b) { return _mm256_unpacklo_ps(a, b); }
+V_INLINE vf v_unpackhi(vf a, vf b) { return _mm256_unpackhi_ps(a, b); }
+V_INLINE vm v_top_bit(vi a) { return _mm256_castsi256_ps(a); } /* blends look at the top bit alone: not for v_and or v_any */
+V_INLINE vm vi_ge_u32(vi a, uint32_t t) {
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(a, _mm256_set1_epi32((int32_t)t)), a));
 }
 /* In two halves, since 2^n alone leaves the exponent range; for 0.5 < a < 2 the first product is exact. */
 V_INLINE vf v_scale2(vf a, vf n) {
@@ -188,9 +194,9 @@ V_INLINE vf v_scale2(vf a, vf n) {
     vf f = v_from_bits(vi_shl(vi_add(h, bias), 23)), g = v_from_bits(vi_shl(vi_add(vi_sub(i, h), bias), 23));
     return v_mul(v_mul(a, f), g);
 }
-V_INLINE vm v_ge_u32(const uint32_t *u, uint32_t t) {
-    __m256i x = _mm256_loadu_si256((const __m256i *)u);
-    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(x, _mm256_set1_epi32((int32_t)t)), x));
+V_INLINE vf v_scale2_down(vf a, vf n) { /* 2^(n + 25) and the first product are normal numbers */
+    vf f = v_from_bits(vi_shl(vi_add(v_to_int(n), vi_set(127 + 25)), 23));
+    return v_mul(v_mul(a, f), v_set(0x1p-25f));
 }
 V_INLINE vm v_bytes(const uint8_t *c) {
     __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)c));

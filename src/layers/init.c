@@ -19,8 +19,7 @@ static fg_status draw(fg_tensor *t, double a, double b, bool normal, const char 
     ctx->grad_enabled = grad;
     if (st == FG_OK && t->numel) {
         uint64_t key = ctx->streams[FG_STREAM_INIT].key, offset = fg_stream_advance(ctx, FG_STREAM_INIT, (uint64_t)t->numel);
-        if (normal) fg_philox_fill_normal(key, offset, 0, fg_reals(t), (size_t)t->numel, (fg_real)a, (fg_real)b);
-        else fg_philox_fill_uniform(key, offset, 0, fg_reals(t), (size_t)t->numel, (fg_real)a, (fg_real)b);
+        (normal ? ctx->k->normal : ctx->k->uniform)(key, offset, 0, fg_reals(t), (size_t)t->numel, (fg_real)a, (fg_real)b);
     }
     fg_leave(ctx);
     return st;

@@ -205,6 +205,23 @@ fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh) {
     return t ? fg_scope_push(v->s, t) : fg_scope_fail(v->s);
 }
 
+fg_tensor *fg_vjp_over_dy(fg_vjp *v) {
+    fg_tensor *dy = v->dy;
+    return dy->refs == 1 && dy->storage->refs == 1 && dy->dtype == FG_F32 ? dy : fg_vjp_new(v, &dy->shape);
+}
+
+void fg_parallel_light(fg_context *ctx, int64_t elements, int chunks, fg_chunk_fn fn, void *arg) {
+    if (elements >= FG_LIGHT) fg_parallel(ctx, chunks, fn, arg);
+    else
+        for (int i = 0; i < chunks; i++) fn(arg, i, 0);
+}
+void fg_range_light(fg_context *ctx, int64_t n, int64_t each, fg_range_fn fn, void *arg) {
+    if (n < 1) return;
+    if (each < 1) each = 1;
+    if (n < (FG_LIGHT + each - 1) / each) fn(arg, 0, n, 0);
+    else fg_parallel_range(ctx, n, each < FG_GRAIN ? FG_GRAIN / each : 1, fn, arg);
+}
+
 typedef struct unary_arg {
     const fg_kernels *k;
     fg_unary u;
@@ -222,12 +239,18 @@ static void unary_grad_range(void *arg, int64_t i, int64_t end, int worker) {
     (void)worker;
     q->k->unary_grad[q->u](q->x + i, q->v ? q->v + i : NULL, q->y + i, (size_t)(end - i), q->a, q->b);
 }
+static bool light(fg_unary u) {
+    return u <= FG_UN_SIGN ? u != FG_UN_EXP && u != FG_UN_LOG : u == FG_UN_RELU || u == FG_UN_LEAKY_RELU || u == FG_UN_CLAMP;
+}
 void fg_run_unary(fg_context *ctx, fg_unary u, const fg_real *x, fg_real *y, int64_t n, fg_real a, fg_real b) {
     unary_arg q = { ctx->k, u, x, NULL, y, a, b };
-    fg_parallel_range(ctx, n, FG_GRAIN, unary_range, &q);
+    if (light(u)) fg_range_light(ctx, n, 1, unary_range, &q);
+    else fg_parallel_range(ctx, n, FG_GRAIN, unary_range, &q);
 }
 void fg_run_unary_grad(fg_context *ctx, fg_unary u, const fg_real *dy, const fg_real *v, fg_real *dx, int64_t n, fg_real a,
                        fg_real b) {
     unary_arg q = { ctx->k, u, dy, v, dx, a, b };
-    fg_parallel_range(ctx, n, FG_GRAIN, unary_grad_range, &q);
+    if (light(u) || u == FG_UN_EXP || u == FG_UN_LOG || u == FG_UN_TANH || u == FG_UN_SIGMOID) /* no exp or log in the gradient */
+        fg_range_light(ctx, n, 1, unary_grad_range, &q);
+    else fg_parallel_range(ctx, n, FG_GRAIN, unary_grad_range, &q);
 }

@@ -15,6 +15,7 @@ static fg_status infer_compare(fg_call *c) {
 }
 
 typedef struct bin_arg {
+    const fg_kernels *k;
     void (*fn)(const fg_real *, int, const fg_real *, int, fg_real *, size_t);
     const fg_walk *w;
     const fg_real *a, *b;
@@ -28,12 +29,12 @@ static void body(void *arg, const int64_t *o, int64_t out, int64_t n) {
 }
 static void body_compare(void *arg, const int64_t *o, int64_t out, int64_t n) {
     const bin_arg *q = arg;
-    fg_real tmp[256];
+    fg_real tmp[256]; /* in the first-level cache */
     const int sa = q->w->step[0], sb = q->w->step[1];
     for (int64_t i = 0; i < n; i += 256) {
         int64_t m = n - i < 256 ? n - i : 256;
         q->fn(q->a + o[0] + i * sa, sa, q->b + o[1] + i * sb, sb, tmp, (size_t)m);
-        for (int64_t k = 0; k < m; k++) q->y8[out + i + k] = tmp[k] != 0;
+        q->k->nonzero(tmp, q->y8 + out + i, (size_t)m);
     }
 }
 
@@ -41,7 +42,7 @@ static fg_status run(fg_call *c, fg_binary op) {
     fg_walk w;
     const fg_shape *in[2] = { &c->in[0]->shape, &c->in[1]->shape };
     fg_walk_init(&w, &c->out_shape, in, 2);
-    bin_arg q = { c->ctx->k->binary[op], &w, fg_reals(c->in[0]), fg_reals(c->in[1]), NULL, NULL };
+    bin_arg q = { c->ctx->k, c->ctx->k->binary[op], &w, fg_reals(c->in[0]), fg_reals(c->in[1]), NULL, NULL };
     if (c->out_dtype == FG_U8) {
         q.y8 = fg_data(c->y);
         fg_walk_run(c->ctx, &w, 2, body_compare, &q);

@@ -81,9 +81,8 @@ void fg_walk_run(fg_context *ctx, const fg_walk *w, int n, fg_walk_fn fn, void *
     walk_arg q = { w, n, fn, arg };
     if (w->outer == 0 || w->inner == 0) return;
     if (w->outer == 1) {
-        fg_parallel_range(ctx, w->inner, FG_GRAIN, flat, &q);
+        fg_range_light(ctx, w->inner, 1, flat, &q);
     } else {
-        int64_t grain = FG_GRAIN / w->inner;
-        fg_parallel_range(ctx, w->outer, grain > 0 ? grain : 1, rows, &q);
+        fg_range_light(ctx, w->outer, w->inner, rows, &q);
     }
 }

@@ -124,11 +124,18 @@ static fg_conv2d_opts bare_opts(const fg_conv2d_opts *o, const fg_shape *out) {
     if (out) b.out[0] = (int)out->dim[1], b.out[1] = (int)out->dim[2];
     return b;
 }
-static fg_tensor *bias_grad(fg_scope *s, fg_tensor *g) { return fg_sum(s, g, FG_AXES(0, 1, 2), false); }
 static bool has_act(const void *opts) { return ((const conv_opts *)opts)->o.act != FG_ACT_NONE; }
-static void vjp_conv(fg_vjp *v) {
+/* The gradient before bias and activation, and the bias's: in recorded ops, or fused in one pass. */
+static fg_tensor *before_act(fg_vjp *v, bool fast) {
     const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
+    if (fast) return fg_vjp_act_bias(v, o->act, o->slope, 2);
     fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
+    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, g, FG_AXES(0, 1, 2), false);
+    return g;
+}
+static void back_conv(fg_vjp *v, bool fast) {
+    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
+    fg_tensor *g = before_act(v, fast);
     if (fg_needs(v, 0)) {
         fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
         v->dx[0] = fg_conv_transpose2d(v->s, g, v->in[1], NULL, &b);
@@ -138,8 +145,9 @@ static void vjp_conv(fg_vjp *v) {
         const fg_shape *w = fg_in_shape(v, 1);
         v->dx[1] = fg_conv2d_dw(v->s, v->in[0], g, (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
     }
-    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
 }
+static void vjp_conv(fg_vjp *v) { back_conv(v, false); }
+static void fast_conv(fg_vjp *v) { back_conv(v, true); }
 #define CONV_ATTRS                                                                                                               \
     { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },                                                         \
         { "padding", FG_A_PAD, false, offsetof(conv_opts, o.pad), offsetof(conv_opts, o.same), 0 },                              \
@@ -153,12 +161,13 @@ const fg_op fg_op_conv2d = { .name = "conv2d",
                              .n_min = 2,
                              .n_max = 3,
                              .optional = 4,
-                             .flags = FG_OPF_LOWP,
+                             .flags = FG_OPF_LOWP | FG_OPF_RAW,
                              .opts_size = sizeof(conv_opts),
                              .attrs = attrs_conv,
                              .infer = infer_conv,
                              .forward = forward_conv,
                              .vjp = vjp_conv,
+                             .vjp_fast = fast_conv,
                              .save_in = { 2, 1 },
                              .save_out = 7,
                              .save_out_if = has_act };
@@ -216,9 +225,9 @@ static fg_status forward_transposed(fg_call *c) {
                        .slope = (fg_real)o->slope };
     return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_DX, c->in[1], &a) : FG_OK;
 }
-static void vjp_transposed(fg_vjp *v) {
+static void back_transposed(fg_vjp *v, bool fast) {
     const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
+    fg_tensor *g = before_act(v, fast);
     if (fg_needs(v, 0)) {
         fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
         v->dx[0] = fg_conv2d(v->s, g, v->in[1], NULL, &b);
@@ -228,8 +237,9 @@ static void vjp_transposed(fg_vjp *v) {
         const fg_shape *w = fg_in_shape(v, 1);
         v->dx[1] = fg_conv2d_dw(v->s, g, v->in[0], (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
     }
-    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
 }
+static void vjp_transposed(fg_vjp *v) { back_transposed(v, false); }
+static void fast_transposed(fg_vjp *v) { back_transposed(v, true); }
 static const fg_attr attrs_transposed[] = { CONV_ATTRS,
                                             { "output_padding", FG_A_INT2, false, offsetof(conv_opts, o.out_pad), 0, 0 },
                                             { "output_size", FG_A_INT2, false, offsetof(conv_opts, o.out), 0, 0 },
@@ -238,12 +248,13 @@ const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d",
                                        .n_min = 2,
                                        .n_max = 3,
                                        .optional = 4,
-                                       .flags = FG_OPF_LOWP,
+                                       .flags = FG_OPF_LOWP | FG_OPF_RAW,
                                        .opts_size = sizeof(conv_opts),
                                        .attrs = attrs_transposed,
                                        .infer = infer_transposed,
                                        .forward = forward_transposed,
                                        .vjp = vjp_transposed,
+                                       .vjp_fast = fast_transposed,
                                        .save_in = { 2, 1 },
                                        .save_out = 7,
                                        .save_out_if = has_act };

@@ -2,9 +2,6 @@
  * cross-entropy from logits and integer labels. All per element; reduce with mean. */
 #include "op.h"
 
-#include <math.h>
-#include <string.h>
-
 static fg_status infer_pair(fg_call *c) {
     c->out_shape = c->in[0]->shape;
     if (fg_shape_equal(&c->in[0]->shape, &c->in[1]->shape)) return FG_OK;
@@ -20,17 +17,43 @@ static fg_tensor *stretch(fg_scope *s, fg_tensor *x, fg_tensor *target) {
     return target;
 }
 
-/* ---------------------------------------------------------------- from probabilities */
-#define CLAMP 1e-7
-static fg_status forward_bce(fg_call *c) {
-    const fg_real *p = fg_reals(c->in[0]), *t = fg_reals(c->in[1]);
-    fg_real *y = fg_reals(c->y);
-    for (int64_t i = 0; i < c->y->numel; i++) {
-        double q = p[i] < CLAMP ? CLAMP : p[i] > 1 - CLAMP ? 1 - CLAMP : (double)p[i];
-        y[i] = (fg_real) - (t[i] * log(q) + (1 - t[i]) * log1p(-q));
-    }
+typedef struct loss_arg {
+    const fg_kernels *k;
+    fg_loss loss;
+    const fg_real *dy, *x, *t;
+    fg_real *out;
+} loss_arg;
+static void loss_range(void *arg, int64_t i, int64_t end, int worker) {
+    const loss_arg *q = arg;
+    (void)worker;
+    q->k->loss[q->loss](q->x + i, q->t + i, q->out + i, (size_t)(end - i));
+}
+static void loss_grad_range(void *arg, int64_t i, int64_t end, int worker) {
+    const loss_arg *q = arg;
+    (void)worker;
+    q->k->loss_grad[q->loss](q->dy + i, q->x + i, q->t + i, q->out + i, (size_t)(end - i));
+}
+static fg_status forward(fg_call *c, fg_loss loss) {
+    loss_arg q = { c->ctx->k, loss, NULL, fg_reals(c->in[0]), fg_reals(c->in[1]), fg_reals(c->y) };
+    fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, loss_range, &q);
     return FG_OK;
 }
+/* The gradient by x in one pass; targets rarely want one, and get it from the differentiable vjp. */
+static void fast(fg_vjp *v, fg_loss loss, void (*vjp)(fg_vjp *)) {
+    if (fg_needs(v, 1)) {
+        vjp(v);
+        return;
+    }
+    fg_tensor *dx = fg_vjp_over_dy(v);
+    if (!dx) return;
+    loss_arg q = { v->ctx->k, loss, fg_reals(v->dy), fg_reals(v->in[0]), fg_reals(v->in[1]), fg_reals(dx) };
+    fg_parallel_range(v->ctx, dx->numel, FG_GRAIN, loss_grad_range, &q);
+    v->dx[0] = dx;
+}
+
+/* ---------------------------------------------------------------- from probabilities */
+#define CLAMP FG_BCE_CLAMP
+static fg_status forward_bce(fg_call *c) { return forward(c, FG_LOSS_BCE); }
 static void vjp_bce(fg_vjp *v) {
     fg_scope *s = v->s;
     fg_tensor *p = v->in[0], *t = v->in[1];
@@ -42,36 +65,35 @@ static void vjp_bce(fg_vjp *v) {
     }
     if (fg_needs(v, 1)) v->dx[1] = fg_mul(s, v->dy, fg_sub(s, fg_log(s, r), fg_log(s, q)));
 }
-const fg_op fg_op_bce = {
-    .name = "bce", .n_min = 2, .n_max = 2, .infer = infer_pair, .forward = forward_bce, .vjp = vjp_bce, .save_in = { 3, 1 }
-};
+static void fast_bce(fg_vjp *v) { fast(v, FG_LOSS_BCE, vjp_bce); }
+const fg_op fg_op_bce = { .name = "bce",
+                          .n_min = 2,
+                          .n_max = 2,
+                          .infer = infer_pair,
+                          .forward = forward_bce,
+                          .vjp = vjp_bce,
+                          .vjp_fast = fast_bce,
+                          .save_in = { 3, 1 } };
 fg_tensor *fg_bce(fg_scope *s, fg_tensor *p, fg_tensor *target) {
     return fg_op_apply(s, &fg_op_bce, (fg_tensor *[]){ p, stretch(s, p, target) }, 2, NULL);
 }
 
 /* ---------------------------------------------------------------- from logits: max(x,0) - x t + log(1 + exp(-|x|)) */
-static fg_status forward_bce_logits(fg_call *c) {
-    const fg_real *x = fg_reals(c->in[0]), *t = fg_reals(c->in[1]);
-    fg_real *y = fg_reals(c->y);
-    int64_t n = c->y->numel;
-    fg_run_unary(c->ctx, FG_UN_ABS, x, y, n, 0, 0);
-    fg_run_unary(c->ctx, FG_UN_AFFINE, y, y, n, -1, 0);
-    fg_run_unary(c->ctx, FG_UN_SOFTPLUS, y, y, n, 0, 0);
-    for (int64_t i = 0; i < n; i++) y[i] += (x[i] > 0 ? x[i] : 0) - x[i] * t[i];
-    return FG_OK;
-}
+static fg_status forward_bce_logits(fg_call *c) { return forward(c, FG_LOSS_BCE_LOGITS); }
 static void vjp_bce_logits(fg_vjp *v) {
     fg_scope *s = v->s;
     fg_tensor *x = v->in[0], *t = v->in[1];
     if (fg_needs(v, 0)) v->dx[0] = fg_mul(s, v->dy, fg_sub(s, fg_sigmoid(s, x), t));
     if (fg_needs(v, 1)) v->dx[1] = fg_neg(s, fg_mul(s, v->dy, x));
 }
+static void fast_bce_logits(fg_vjp *v) { fast(v, FG_LOSS_BCE_LOGITS, vjp_bce_logits); }
 const fg_op fg_op_bce_logits = { .name = "bce_logits",
                                  .n_min = 2,
                                  .n_max = 2,
                                  .infer = infer_pair,
                                  .forward = forward_bce_logits,
                                  .vjp = vjp_bce_logits,
+                                 .vjp_fast = fast_bce_logits,
                                  .save_in = { 3, 1 } };
 fg_tensor *fg_bce_logits(fg_scope *s, fg_tensor *x, fg_tensor *target) {
     return fg_op_apply(s, &fg_op_bce_logits, (fg_tensor *[]){ x, stretch(s, x, target) }, 2, NULL);

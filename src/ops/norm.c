@@ -90,7 +90,7 @@ static fg_status infer(fg_call *c) {
 
 /* Mean and sum of squared deviations of all rows into mean[ch], m2[ch]. */
 static void moments(fg_context *ctx, bn_arg *q, int chunks, fg_real *mean, fg_real *m2) {
-    fg_parallel(ctx, chunks, moments_chunk, q);
+    fg_parallel_light(ctx, q->rows * q->ch, chunks, moments_chunk, q);
     int64_t ch = q->ch, first;
     memcpy(mean, q->part, (size_t)ch * sizeof *mean);
     memcpy(m2, q->part + ch, (size_t)ch * sizeof *m2);
@@ -151,7 +151,7 @@ static fg_status forward(fg_call *c) {
         scale[i] = gamma ? gamma[i] * inv[i] : inv[i];
         shift[i] = (beta ? beta[i] : 0) - mean[i] * scale[i];
     }
-    fg_parallel(ctx, chunks, apply_chunk, &q);
+    fg_parallel_light(ctx, c->y->numel, chunks, apply_chunk, &q);
     fg_free(ctx, work, bytes);
     return FG_OK;
 }
@@ -202,7 +202,7 @@ static void vjp_fast(fg_vjp *v) {
     int64_t ch = stats->shape.dim[1], rows = x->numel / ch, per;
     int chunks = plan_chunks(rows, ch, &per);
     fg_tensor *dgamma = fg_vjp_new(v, &FG_SHAPE(ch)), *dbeta = fg_vjp_new(v, &FG_SHAPE(ch));
-    fg_tensor *dx = fg_needs(v, X) ? fg_vjp_new(v, &x->shape) : NULL;
+    fg_tensor *dx = fg_needs(v, X) ? fg_vjp_over_dy(v) : NULL;
     if (!dgamma || !dbeta || (fg_needs(v, X) && !dx)) return;
     size_t bytes = (size_t)(2 * chunks * ch + 5 * ch) * sizeof(fg_real);
     fg_real *work = fg_alloc(ctx, bytes);
@@ -227,7 +227,7 @@ static void vjp_fast(fg_vjp *v) {
                  .per = per,
                  .act = o->act,
                  .slope = (fg_real)o->slope };
-    fg_parallel(ctx, chunks, sums_chunk, &q);
+    fg_parallel_light(ctx, x->numel, chunks, sums_chunk, &q);
     ctx->k->reduce_cols(FG_RED_SUM, q.part, chunks, 2 * ch, sg); /* sg and sgx lie side by side, as the partials do */
     fg_real n = (fg_real)rows;
     for (int64_t i = 0; i < ch; i++) {
@@ -238,7 +238,7 @@ static void vjp_fast(fg_vjp *v) {
         b[i] = o->training ? -scale * inv[i] * inv[i] * sgx[i] / n : 0;
         k[i] = o->training ? -scale * sg[i] / n : 0;
     }
-    if (dx) fg_parallel(ctx, chunks, grad_chunk, &q);
+    if (dx) fg_parallel_light(ctx, x->numel, chunks, grad_chunk, &q);
     fg_free(ctx, work, bytes);
     if (dx) v->dx[X] = dx;
     if (fg_needs(v, GAMMA)) v->dx[GAMMA] = dgamma;

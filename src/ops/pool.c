@@ -71,11 +71,17 @@ static void max_image(void *arg, int64_t first, int64_t end, int worker) {
     q->k->max_pool(q->x, q->y, q->where, q->g, first, end - first);
 }
 
+/* Elements of an image that are read or written: windows may overlap */
+static int64_t image(const fg_conv_geom *g) {
+    int64_t in = g->h * g->w, out = g->oh * g->ow * g->kh * g->kw;
+    return g->ci * (in > out ? in : out);
+}
+
 /* ---------------------------------------------------------------- average */
 static fg_status forward_avg(fg_call *c) {
     fg_conv_geom g = geom(&c->in[0]->shape, &c->out_shape, c->opts);
     pool_arg q = { .avg = c->ctx->k->avg_pool, .g = &g, .x = fg_reals(c->in[0]), .y = fg_reals(c->y) };
-    fg_parallel_range(c->ctx, g.n, 1, avg_image, &q);
+    fg_range_light(c->ctx, g.n, image(&g), avg_image, &q);
     return FG_OK;
 }
 static fg_pool_opts with_size(const fg_pool_opts *o, const fg_shape *big) {
@@ -122,7 +128,7 @@ static fg_status infer_avg_adjoint(fg_call *c) {
 static fg_status forward_avg_adjoint(fg_call *c) {
     fg_conv_geom g = geom(&c->out_shape, &c->in[0]->shape, c->opts);
     pool_arg q = { .avg = c->ctx->k->avg_pool_adjoint, .g = &g, .x = fg_reals(c->in[0]), .y = fg_reals(c->y) };
-    fg_parallel_range(c->ctx, g.n, 1, avg_image, &q);
+    fg_range_light(c->ctx, g.n, image(&g), avg_image, &q);
     return FG_OK;
 }
 static void vjp_avg_adjoint(fg_vjp *v) { v->dx[0] = fg_avg_pool2d(v->s, v->dy, v->opts); }
@@ -150,10 +156,10 @@ static fg_status locate(fg_call *c, const fg_conv_geom *g, fg_real *y, int32_t *
     };
     q.y = y ? y : (fg_real *)(void *)*where;
     if (yb) { /* map first (it may be double), positions behind it */
-        fg_parallel_range(c->ctx, g->n, 1, max_image, &q);
+        fg_range_light(c->ctx, g->n, image(g), max_image, &q);
         memmove(*where, q.where, n * sizeof **where);
     } else {
-        fg_parallel_range(c->ctx, g->n, 1, max_image, &q);
+        fg_range_light(c->ctx, g->n, image(g), max_image, &q);
     }
     return FG_OK;
 }
@@ -219,7 +225,7 @@ static fg_status run_pick(fg_call *c, const fg_shape *small, bool scatter) {
     size_t bytes;
     if (locate(c, &g, NULL, &where, &bytes) != FG_OK) return FG_ENOMEM;
     pick_arg q = { &g, where, fg_reals(c->in[1]), fg_reals(c->y), scatter };
-    fg_parallel_range(c->ctx, g.n, 1, pick_image, &q);
+    fg_range_light(c->ctx, g.n, image(&g), pick_image, &q);
     free_where(c, where, bytes);
     return FG_OK;
 }
@@ -270,11 +276,17 @@ static fg_status infer_up(fg_call *c) {
     }
     return FG_OK;
 }
-static fg_status forward_up(fg_call *c) {
+static void up_images(void *arg, int64_t first, int64_t end, int worker) {
+    const fg_call *c = arg;
     const up_opts *o = c->opts;
-    const fg_shape *x = &c->in[0]->shape;
-    c->ctx->k->upsample(fg_reals(c->in[0]), fg_reals(c->y), x->dim[0], x->dim[1], x->dim[2], x->dim[3], o->factor[0],
-                        o->factor[1]);
+    const int64_t *d = c->in[0]->shape.dim, in = d[1] * d[2] * d[3], out = in * o->factor[0] * o->factor[1];
+    (void)worker;
+    c->ctx->k->upsample(fg_reals(c->in[0]) + first * in, fg_reals(c->y) + first * out, end - first, d[1], d[2], d[3],
+                        o->factor[0], o->factor[1]);
+}
+static fg_status forward_up(fg_call *c) {
+    int64_t n = c->in[0]->shape.dim[0];
+    if (n) fg_range_light(c->ctx, n, c->y->numel / n, up_images, c);
     return FG_OK;
 }
 static void vjp_up(fg_vjp *v) {

@@ -111,12 +111,19 @@ static fg_status forward_linear(fg_call *c) {
     return fg_run_gemm(c->ctx, &g);
 }
 static bool has_act(const void *opts) { return ((const fg_linear_opts *)opts)->act != FG_ACT_NONE; }
+static void back_linear(fg_vjp *v, fg_tensor *g) {
+    if (fg_needs(v, 0)) v->dx[0] = mm(v->s, g, false, v->in[1], true);
+    if (fg_needs(v, 1)) v->dx[1] = mm32(v->s, v->in[0], true, g, false);
+}
 static void vjp_linear(fg_vjp *v) {
     const fg_linear_opts *o = v->opts;
     fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
-    if (fg_needs(v, 0)) v->dx[0] = mm(v->s, g, false, v->in[1], true);
-    if (fg_needs(v, 1)) v->dx[1] = mm32(v->s, v->in[0], true, g, false);
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, g, FG_AXES(0), false);
+    back_linear(v, g);
+}
+static void fast_linear(fg_vjp *v) {
+    const fg_linear_opts *o = v->opts;
+    back_linear(v, fg_vjp_act_bias(v, o->act, o->slope, 2));
 }
 static const fg_attr attrs_linear[] = { FG_ATTR(FG_A_ACT, fg_linear_opts, act, 0),
                                         FG_ATTR(FG_A_REAL, fg_linear_opts, slope, 0.01), FG_ATTR_END };
@@ -124,12 +131,13 @@ const fg_op fg_op_linear = { .name = "linear",
                              .n_min = 2,
                              .n_max = 3,
                              .optional = 4,
-                             .flags = FG_OPF_LOWP,
+                             .flags = FG_OPF_LOWP | FG_OPF_RAW,
                              .opts_size = sizeof(fg_linear_opts),
                              .attrs = attrs_linear,
                              .infer = infer_linear,
                              .forward = forward_linear,
                              .vjp = vjp_linear,
+                             .vjp_fast = fast_linear,
                              .save_in = { 2, 1 },
                              .save_out = 7,
                              .save_out_if = has_act };

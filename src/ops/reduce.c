@@ -44,36 +44,67 @@ static fg_status run_all(fg_context *ctx, fg_reduction r, const fg_real *x, int6
     fg_real *part = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
     red_arg q = { ctx->k, r, x, part, 0, n, FG_GRAIN };
-    fg_parallel(ctx, chunks, chunk_all, &q);
+    fg_parallel_light(ctx, n, chunks, chunk_all, &q);
     *y = ctx->k->reduce(r, part, (size_t)chunks);
     fg_free(ctx, part, bytes);
     return FG_OK;
 }
 
+/* Row chunks of x[rows][n] for column sums: 1 when it is not worth cutting. */
+static int64_t cut_rows(int64_t rows, int64_t n, int64_t *per) {
+    int64_t chunks = rows * n / FG_GRAIN;
+    if (chunks > 64) chunks = 64;
+    if (chunks < 2) chunks = 1;
+    *per = (rows + chunks - 1) / chunks;
+    return *per ? (rows + *per - 1) / *per : 1;
+}
 static void chunk_cols(void *arg, int chunk, int worker) {
     const red_arg *q = arg;
     int64_t first = (int64_t)chunk * q->per, m = q->rows - first < q->per ? q->rows - first : q->per;
     (void)worker;
     q->k->reduce_cols(q->r, q->x + first * q->n, m, q->n, q->y + (int64_t)chunk * q->n);
 }
-fg_status fg_run_reduce_cols(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y) {
-    if (n == 1) return run_all(ctx, r, x, rows, y);
-    int64_t chunks = rows * n / FG_GRAIN;
-    if (chunks > 64) chunks = 64;
-    if (chunks < 2) {
-        ctx->k->reduce_cols(r, x, rows, n, y);
+/* Runs chunk(q) over the chunks of q->rows with room for a row of partial results each, and joins those into y. */
+static fg_status run_cols(fg_context *ctx, red_arg *q, fg_chunk_fn chunk, fg_real *y) {
+    int64_t chunks = cut_rows(q->rows, q->n, &q->per);
+    q->y = y;
+    if (chunks == 1) {
+        chunk(q, 0, 0);
         return FG_OK;
     }
-    int64_t per = (rows + chunks - 1) / chunks;
-    chunks = (rows + per - 1) / per;
-    size_t bytes = (size_t)(chunks * n) * sizeof(fg_real);
-    fg_real *part = fg_alloc(ctx, bytes);
+    size_t bytes = (size_t)(chunks * q->n) * sizeof(fg_real);
+    fg_real *part = q->y = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
-    red_arg q = { ctx->k, r, x, part, rows, n, per };
-    fg_parallel(ctx, (int)chunks, chunk_cols, &q);
-    ctx->k->reduce_cols(r, part, chunks, n, y);
+    fg_parallel_light(ctx, q->rows * q->n, (int)chunks, chunk, q);
+    ctx->k->reduce_cols(q->r, part, chunks, q->n, y);
     fg_free(ctx, part, bytes);
     return FG_OK;
+}
+fg_status fg_run_reduce_cols(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y) {
+    if (n == 1) return run_all(ctx, r, x, rows, y);
+    red_arg q = { .k = ctx->k, .r = r, .x = x, .rows = rows, .n = n };
+    return run_cols(ctx, &q, chunk_cols, y);
+}
+
+typedef struct act_arg {
+    red_arg red; /* first: the chunk gets its address */
+    const fg_real *out;
+    fg_real *g;
+    fg_act act;
+    fg_real slope;
+} act_arg;
+static void chunk_act(void *arg, int chunk, int worker) {
+    const act_arg *q = arg;
+    const red_arg *d = &q->red;
+    int64_t first = (int64_t)chunk * d->per, m = d->rows - first < d->per ? d->rows - first : d->per, o = first * d->n;
+    (void)worker;
+    d->k->act_grad_sums(d->x + o, q->out ? q->out + o : NULL, m, d->n, q->act, q->slope, q->g ? q->g + o : NULL,
+                        d->y + (int64_t)chunk * d->n);
+}
+fg_status fg_run_act_grad_sums(fg_context *ctx, const fg_real *dy, const fg_real *y, int64_t rows, int64_t n, fg_act act,
+                               fg_real slope, fg_real *g, fg_real *sum) {
+    act_arg q = { { .k = ctx->k, .r = FG_RED_SUM, .x = dy, .rows = rows, .n = n }, y, g, act, slope };
+    return run_cols(ctx, &q.red, chunk_act, sum);
 }
 
 static void range_rows(void *arg, int64_t first, int64_t end, int worker) {
@@ -91,8 +122,7 @@ static fg_status run_group(fg_context *ctx, fg_reduction r, const fg_real *x, in
                            fg_real *y) {
     if (outer == 1) return fg_run_reduce_cols(ctx, r, x, red, inner, y);
     red_arg q = { ctx->k, r, x, y, red, inner == 1 ? red : inner, 0 };
-    int64_t grain = FG_GRAIN / (red * inner > 0 ? red * inner : 1);
-    fg_parallel_range(ctx, outer, grain > 0 ? grain : 1, inner == 1 ? range_rows : range_blocks, &q);
+    fg_range_light(ctx, outer, red * inner, inner == 1 ? range_rows : range_blocks, &q);
     return FG_OK;
 }
 

@@ -166,6 +166,32 @@ static void blocks(const fg_shape *sh, int axis, size_t size, size_t *outer, siz
     for (int i = 0; i < axis; i++) *outer *= (size_t)sh->dim[i];
     for (int i = axis + 1; i < sh->ndim; i++) *unit *= (size_t)sh->dim[i];
 }
+/* Rows of bytes bytes from src to dst, from and to bytes apart; what is one run in both goes in pieces of 64 KB. */
+typedef struct copy_job {
+    char *dst;
+    const char *src;
+    size_t to, from, bytes, total;
+} copy_job;
+enum { PIECE = 65536 };
+static void copy_some(void *arg, int64_t first, int64_t end, int worker) {
+    const copy_job *j = arg;
+    (void)worker;
+    for (size_t k = (size_t)first; k < (size_t)end; k++) memcpy(j->dst + k * j->to, j->src + k * j->from, j->bytes);
+}
+static void copy_pieces(void *arg, int64_t first, int64_t end, int worker) {
+    const copy_job *j = arg;
+    size_t a = (size_t)first * PIECE, b = (size_t)end == j->total / PIECE ? j->total : (size_t)end * PIECE;
+    (void)worker;
+    memcpy(j->dst + a, j->src + a, b - a);
+}
+static void copy_rows(fg_context *ctx, char *dst, size_t to, const char *src, size_t from, size_t bytes, size_t rows) {
+    copy_job j = { dst, src, to, from, bytes, bytes * rows };
+    if (j.total == 0) return;
+    if (rows == 1 || (to == bytes && from == bytes)) {
+        if (j.total < PIECE) memcpy(dst, src, j.total);
+        else fg_range_light(ctx, (int64_t)(j.total / PIECE), PIECE / 4, copy_pieces, &j); /* the last takes the rest */
+    } else fg_range_light(ctx, (int64_t)rows, (int64_t)(bytes / 4), copy_some, &j);
+}
 static fg_status forward_concat(fg_call *c) {
     int axis = ((const concat_opts *)c->opts)->axis;
     size_t outer, unit, row, at = 0;
@@ -173,8 +199,7 @@ static fg_status forward_concat(fg_call *c) {
     row = unit * (size_t)c->out_shape.dim[axis];
     for (int i = 0; i < c->n; i++) {
         size_t part = unit * (size_t)c->in[i]->shape.dim[axis];
-        for (size_t k = 0; k < outer; k++)
-            memcpy((char *)fg_data(c->y) + k * row + at, (const char *)fg_data(c->in[i]) + k * part, part);
+        copy_rows(c->ctx, (char *)fg_data(c->y) + at, row, fg_data(c->in[i]), part, part, outer);
         at += part;
     }
     return FG_OK;
@@ -236,8 +261,7 @@ static fg_status forward_slice(fg_call *c) {
     c->y = fg_tensor_new(c->ctx, (fg_dtype)c->in[0]->dtype, &c->out_shape);
     if (!c->y) return FG_ENOMEM;
     size_t row = unit * (size_t)c->in[0]->shape.dim[o->axis], part = unit * (size_t)o->len;
-    for (size_t k = 0; k < outer; k++)
-        memcpy((char *)fg_data(c->y) + k * part, (const char *)fg_data(c->in[0]) + k * row + (size_t)o->first * unit, part);
+    copy_rows(c->ctx, fg_data(c->y), part, (const char *)fg_data(c->in[0]) + (size_t)o->first * unit, row, part, outer);
     return FG_OK;
 }
 static void vjp_slice(fg_vjp *v) {

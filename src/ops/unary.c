@@ -30,7 +30,7 @@ static fg_status run(fg_call *c, fg_unary u, double a, double b) {
     return FG_OK;
 }
 static void run_grad(fg_vjp *v, fg_unary u, const fg_tensor *val, double a, double b) {
-    fg_tensor *dx = fg_vjp_new(v, &v->dy->shape);
+    fg_tensor *dx = fg_vjp_over_dy(v);
     if (!dx) return;
     fg_run_unary_grad(v->ctx, u, fg_reals(v->dy), val ? fg_reals(val) : NULL, fg_reals(dx), dx->numel, (fg_real)a, (fg_real)b);
     v->dx[0] = dx;
@@ -194,6 +194,11 @@ static void vjp_act_grad(fg_vjp *v) {
     if (o->act == FG_ACT_SOFTPLUS) second = fg_exp(s, fg_neg(s, y));
     v->dx[1] = fg_mul(s, g, second);
 }
+static void fast_act_grad(fg_vjp *v) {
+    const act_grad_opts *o = v->opts;
+    if (fg_needs(v, 1)) vjp_act_grad(v);
+    else run_grad(v, act_slot(o->act), v->in[1], o->act == FG_ACT_NONE ? 1 : o->slope, 0);
+}
 const fg_op fg_op_act_grad = { .name = "act_grad",
                                .n_min = 2,
                                .n_max = 2,
@@ -202,12 +207,39 @@ const fg_op fg_op_act_grad = { .name = "act_grad",
                                .infer = infer_act_grad,
                                .forward = forward_act_grad,
                                .vjp = vjp_act_grad,
+                               .vjp_fast = fast_act_grad,
                                .save_in = { 2, 3 } };
 fg_tensor *fg_act_grad(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope) {
     if (act == FG_ACT_NONE) return dy;
     /* piecewise linear: act' does not change with y, so there is no edge to it */
     if ((act == FG_ACT_RELU || act == FG_ACT_LEAKY_RELU) && y && y->requires_grad) y = fg_detach(s, y);
     return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope });
+}
+
+fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias) {
+    bool sums = bias < v->n && fg_needs(v, bias), acts = act != FG_ACT_NONE;
+    fg_tensor *dy = v->dy, *y = v->y, *g = dy, *db = NULL;
+    if (dy->dtype != FG_F32 || (acts && y->dtype != FG_F32)) { /* bf16: by ops, which convert */
+        fg_axes rows = { .n = dy->shape.ndim - 1, .axis = { 0, 1, 2, 3, 4 } };
+        g = fg_act_grad(v->s, dy, y, act, slope);
+        if (sums) v->dx[bias] = fg_sum(v->s, g, &rows, false);
+        return g;
+    }
+    if (acts && !(g = fg_vjp_over_dy(v))) return NULL;
+    if (!sums) {
+        if (acts) fg_run_unary_grad(v->ctx, act_slot(act), fg_reals(dy), fg_reals(y), fg_reals(g), g->numel, (fg_real)slope, 0);
+        return g;
+    }
+    if (!(db = fg_vjp_new(v, fg_in_shape(v, bias)))) return NULL;
+    fg_status st = FG_OK;
+    int64_t n = db->numel;
+    if (dy->numel == 0) memset(fg_data(db), 0, fg_tensor_bytes(db));
+    else
+        st = fg_run_act_grad_sums(v->ctx, fg_reals(dy), acts ? fg_reals(y) : NULL, dy->numel / n, n, act, (fg_real)slope,
+                                  fg_reals(g), fg_reals(db));
+    if (st != FG_OK) return fg_scope_fail(v->s);
+    v->dx[bias] = db;
+    return g;
 }
 
 /* ---------------------------------------------------------------- cast */
@@ -232,7 +264,7 @@ static void cast_range(void *arg, int64_t first, int64_t end, int worker) {
 }
 static fg_status forward_cast(fg_call *c) {
     cast_arg q = { c->in[0], c->y };
-    fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, cast_range, &q);
+    fg_range_light(c->ctx, c->y->numel, 1, cast_range, &q);
     return FG_OK;
 }
 static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* gradients travel in f32 */

@@ -1,79 +1,64 @@
 /* gradients.c: clipping by global norm, and exponential moving averages of parameters.
  *
- * The norm is summed in double over fixed pieces of 16384 elements in order: the same bits for any number of threads. */
+ * Each is one parallel section (clipping: two) over all parameters as one row (flat.h). The norm is summed in double, chunk
+ * after chunk: the same bits for any number of threads. */
+#include "flat.h"
 #include "tensor.h"
 #include "kernels.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PIECE 16384
-
-typedef struct sum_arg {
+typedef struct clip_arg {
     const fg_kernels *k;
-    const fg_real *g;
-    int64_t n;
-    double *part;
-} sum_arg;
-static void sum_chunk(void *arg, int chunk, int worker) {
-    const sum_arg *q = arg;
-    int64_t first = (int64_t)chunk * PIECE, m = q->n - first < PIECE ? q->n - first : PIECE;
-    (void)worker;
-    q->part[chunk] = q->k->sumsq(q->g + first, (size_t)m);
+    fg_tensor *const *params;
+    double *part; /* [chunks], zeros at first */
+    fg_real scale;
+} clip_arg;
+static void sum_piece(void *arg, int chunk, int i, int64_t first, int64_t n) {
+    const clip_arg *q = arg;
+    q->part[chunk] += q->k->sumsq(fg_reals(q->params[i]->grad) + first, (size_t)n);
 }
-static fg_status sumsq(fg_context *ctx, const fg_tensor *t, double *out) {
-    int chunks = (int)((t->numel + PIECE - 1) / PIECE);
-    if (chunks <= 1) {
-        *out = ctx->k->sumsq(fg_reals(t), (size_t)t->numel);
-        return FG_OK;
-    }
-    size_t bytes = (size_t)chunks * sizeof(double);
-    double *part = fg_alloc(ctx, bytes), sum = 0;
-    if (!part) return FG_ENOMEM;
-    sum_arg q = { ctx->k, fg_reals(t), t->numel, part };
-    fg_parallel(ctx, chunks, sum_chunk, &q);
-    for (int i = 0; i < chunks; i++) sum += part[i];
-    fg_free(ctx, part, bytes);
-    *out = sum;
-    return FG_OK;
-}
-
-typedef struct scale_arg {
-    const fg_kernels *k;
-    fg_real *g, f;
-} scale_arg;
-static void scale_range(void *arg, int64_t a, int64_t b, int worker) {
-    const scale_arg *q = arg;
-    (void)worker;
-    q->k->unary[FG_UN_AFFINE](q->g + a, q->g + a, (size_t)(b - a), q->f, 0);
+static void scale_piece(void *arg, int chunk, int i, int64_t first, int64_t n) {
+    const clip_arg *q = arg;
+    fg_real *g = fg_reals(q->params[i]->grad) + first;
+    (void)chunk;
+    q->k->unary[FG_UN_AFFINE](g, g, (size_t)n, q->scale, 0);
 }
 
 static fg_status clip(fg_context *ctx, fg_tensor *const *params, int n, double max_norm, double *norm) {
-    double total = 0;
-    for (int i = 0; i < n; i++) {
-        const fg_tensor *g = params[i] ? params[i]->grad : NULL;
-        double s = 0;
-        if (!g) continue;
-        fg_status st = sumsq(ctx, g, &s);
-        if (st != FG_OK) return st;
-        if (!isfinite(s)) {
-            if (norm) *norm = s;
-            return fg_error(ctx, FG_ENONFINITE, "clip_grad_norm: the gradient of parameter %d is not finite",
-                            i + ctx->index_base);
+    if (norm) *norm = 0;
+    if (n < 1) return FG_OK;
+    size_t list = (size_t)n * sizeof(int64_t);
+    int64_t *end = fg_alloc(ctx, list), total = 0;
+    if (!end) return FG_ENOMEM;
+    for (int i = 0; i < n; i++) end[i] = total += params[i] && params[i]->grad ? params[i]->numel : 0;
+    int chunks = fg_flat_chunks(end, n);
+    size_t bytes = (size_t)chunks * sizeof(double);
+    clip_arg q = { .k = ctx->k, .params = params, .part = fg_calloc(ctx, bytes) };
+    fg_status st = q.part ? FG_OK : FG_ENOMEM;
+    if (st == FG_OK) {
+        double sum = 0;
+        fg_flat_run(ctx, end, n, sum_piece, &q);
+        for (int i = 0; i < chunks; i++) sum += q.part[i];
+        for (int i = 0; i < n && !isfinite(sum); i++) {
+            double s = params[i] && params[i]->grad ? ctx->k->sumsq(fg_reals(params[i]->grad), (size_t)params[i]->numel) : 0;
+            if (isfinite(s)) continue;
+            st = fg_error(ctx, FG_ENONFINITE, "clip_grad_norm: the gradient of parameter %d is not finite", i + ctx->index_base);
+            break;
         }
-        total += s;
+        double length = st == FG_OK ? sqrt(sum) : sum;
+        if (norm) *norm = length;
+        if (st == FG_OK && max_norm > 0 && length > max_norm) {
+            q.scale = (fg_real)(max_norm / (length + 1e-6)); /* PyTorch's 1e-6 */
+            fg_flat_run(ctx, end, n, scale_piece, &q);
+            for (int i = 0; i < n; i++)
+                if (params[i] && params[i]->grad) fg_storage_written(params[i]->grad->storage);
+        }
+        fg_free(ctx, q.part, bytes);
     }
-    total = sqrt(total);
-    if (norm) *norm = total;
-    if (!(max_norm > 0) || total <= max_norm) return FG_OK;
-    for (int i = 0; i < n; i++) {
-        fg_tensor *g = params[i] ? params[i]->grad : NULL;
-        if (!g) continue;
-        scale_arg q = { ctx->k, fg_reals(g), (fg_real)(max_norm / (total + 1e-6)) }; /* PyTorch's 1e-6 */
-        fg_parallel_range(ctx, g->numel, PIECE, scale_range, &q);
-        fg_storage_written(g->storage);
-    }
-    return FG_OK;
+    fg_free(ctx, end, list);
+    return st;
 }
 fg_status fg_clip_grad_norm(fg_context *ctx, fg_tensor *const *params, int n, double max_norm, double *norm) {
     if (!fg_enter(ctx)) return FG_EBUSY;
@@ -90,6 +75,7 @@ struct fg_ema {
     double decay;
     int64_t t;
     fg_tensor **param, **shadow;
+    int64_t *end; /* [n] of flat.h */
 };
 
 void fg_ema_release(fg_ema *e) {
@@ -101,6 +87,7 @@ void fg_ema_release(fg_ema *e) {
     }
     if (e->param) fg_free(e->ctx, e->param, list);
     if (e->shadow) fg_free(e->ctx, e->shadow, list);
+    if (e->end) fg_free(e->ctx, e->end, (size_t)e->n * sizeof *e->end);
     fg_free(e->ctx, e, sizeof *e);
 }
 
@@ -127,8 +114,11 @@ fg_ema *fg_ema_new(fg_context *ctx, fg_tensor *const *params, int n, double deca
         e->decay = decay;
         e->warmup = warmup;
         e->n = n;
-        ok = (e->param = fg_calloc(ctx, list)) && (e->shadow = fg_calloc(ctx, list));
+        int64_t total = 0;
+        ok = (e->param = fg_calloc(ctx, list)) && (e->shadow = fg_calloc(ctx, list)) &&
+             (e->end = fg_calloc(ctx, (size_t)n * sizeof *e->end));
         for (int i = 0; i < n && ok; i++) {
+            e->end[i] = total += params[i]->numel;
             e->param[i] = fg_keep(params[i]);
             ok = (e->shadow[i] = fg_tensor_new(ctx, FG_F32, &params[i]->shape)) != NULL;
             if (ok) memcpy(fg_data(e->shadow[i]), fg_data(params[i]), fg_tensor_bytes(params[i]));
@@ -143,24 +133,21 @@ fg_ema *fg_ema_new(fg_context *ctx, fg_tensor *const *params, int n, double deca
 }
 
 typedef struct ema_arg {
-    const fg_kernels *k;
-    fg_real *e, decay;
-    const fg_real *p;
+    const fg_ema *e;
+    fg_real decay;
 } ema_arg;
-static void ema_range(void *arg, int64_t a, int64_t b, int worker) {
+static void ema_piece(void *arg, int chunk, int i, int64_t first, int64_t n) {
     const ema_arg *q = arg;
-    (void)worker;
-    q->k->ema(q->e + a, q->p + a, (size_t)(b - a), q->decay);
+    (void)chunk;
+    q->e->ctx->k->ema(fg_reals(q->e->shadow[i]) + first, fg_reals(q->e->param[i]) + first, (size_t)n, q->decay);
 }
 fg_status fg_ema_update(fg_ema *e) {
     if (!fg_enter(e->ctx)) return FG_EBUSY;
     double d = e->decay, w = (1 + (double)e->t) / (10 + (double)e->t);
     if (e->warmup && w < d) d = w;
-    for (int i = 0; i < e->n; i++) {
-        ema_arg q = { e->ctx->k, fg_reals(e->shadow[i]), (fg_real)d, fg_reals(e->param[i]) };
-        fg_parallel_range(e->ctx, e->param[i]->numel, PIECE, ema_range, &q);
-        fg_storage_written(e->shadow[i]->storage);
-    }
+    ema_arg q = { e, (fg_real)d };
+    fg_flat_run(e->ctx, e->end, e->n, ema_piece, &q);
+    for (int i = 0; i < e->n; i++) fg_storage_written(e->shadow[i]->storage);
     e->t++;
     fg_leave(e->ctx);
     return FG_OK;

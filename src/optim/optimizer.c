@@ -1,8 +1,10 @@
 /* optimizer.c: SGD, RMSprop and Adam(W) over a list of parameters, and learning-rate schedules.
  *
  * An optimizer holds references to its parameters and, made at the first step, up to two state tensors for each. A step
- * reserves all state first, so that it updates all parameters or none; each parameter is one fused pass of a kernel, cut
- * into ranges by size only. lr_decay follows Keras 2: lr / (1 + lr_decay t), t = 0 at the first update. */
+ * reserves all state first, so that it updates all parameters or none; then one parallel section walks the parameters as one
+ * row (flat.h), each element in one fused pass of a kernel. lr_decay follows Keras 2: lr / (1 + lr_decay t), t = 0 at the first
+ * update. */
+#include "flat.h"
 #include "tensor.h"
 #include "kernels.h"
 
@@ -19,6 +21,7 @@ struct fg_optimizer {
     fg_tensor **param;
     fg_tensor **state[2]; /* [n] each; NULL entries until the first step */
     const char *state_name[2];
+    int64_t *end; /* [n] of flat.h; a parameter without gradient has no elements */
     union {
         fg_sgd_opts sgd;
         fg_rmsprop_opts rmsprop;
@@ -50,6 +53,7 @@ static void destroy(fg_optimizer *p) {
     if (p->param) fg_free(p->ctx, p->param, list);
     for (int k = 0; k < 2; k++)
         if (p->state[k]) fg_free(p->ctx, p->state[k], list);
+    if (p->end) fg_free(p->ctx, p->end, (size_t)p->n * sizeof *p->end);
     fg_free(p->ctx, p, sizeof *p);
 }
 
@@ -79,7 +83,7 @@ static fg_optimizer *make(fg_context *ctx, const char *name, kind kd, fg_tensor 
         p->kind = kd;
         p->slots = slots;
         size_t list = (size_t)n * sizeof(fg_tensor *);
-        bool ok = (p->param = fg_calloc(ctx, list)) != NULL;
+        bool ok = (p->param = fg_calloc(ctx, list)) && (p->end = fg_calloc(ctx, (size_t)n * sizeof *p->end));
         for (int k = 0; k < slots && ok; k++) ok = (p->state[k] = fg_calloc(ctx, list)) != NULL;
         p->n = n;
         if (!ok) {
@@ -157,27 +161,31 @@ static fg_tensor *state(fg_optimizer *p, int k, int i) {
 typedef struct step_arg {
     const fg_optimizer *p;
     const fg_kernels *k;
-    fg_real *w, *s0, *s1;
-    const fg_real *g;
     fg_sgd_args sgd;
     fg_rmsprop_args rms;
     fg_adam_args adam;
 } step_arg;
-static void step_range(void *arg, int64_t a, int64_t b, int worker) {
+static void step_piece(void *arg, int chunk, int i, int64_t first, int64_t count) {
     const step_arg *q = arg;
-    size_t n = (size_t)(b - a);
-    fg_real *s0 = q->s0 ? q->s0 + a : NULL, *s1 = q->s1 ? q->s1 + a : NULL;
-    (void)worker;
-    switch (q->p->kind) {
-    case SGD: q->k->sgd(q->w + a, q->g + a, s0, n, &q->sgd); break;
-    case RMSPROP: q->k->rmsprop(q->w + a, q->g + a, s0, s1, n, &q->rms); break;
-    case ADAM: q->k->adam(q->w + a, q->g + a, s0, s1, n, &q->adam); break;
+    const fg_optimizer *p = q->p;
+    size_t n = (size_t)count;
+    fg_real *w = fg_reals(p->param[i]) + first;
+    const fg_real *g = fg_reals(p->param[i]->grad) + first;
+    fg_real *s0 = p->slots > 0 ? fg_reals(p->state[0][i]) + first : NULL;
+    fg_real *s1 = p->slots > 1 ? fg_reals(p->state[1][i]) + first : NULL;
+    (void)chunk;
+    switch (p->kind) {
+    case SGD: q->k->sgd(w, g, s0, n, &q->sgd); break;
+    case RMSPROP: q->k->rmsprop(w, g, s0, s1, n, &q->rms); break;
+    case ADAM: q->k->adam(w, g, s0, s1, n, &q->adam); break;
     }
 }
 
 static fg_status step(fg_optimizer *p) {
+    int64_t total = 0;
     for (int i = 0; i < p->n; i++) {
         const fg_tensor *g = p->param[i]->grad;
+        p->end[i] = total += g ? p->param[i]->numel : 0;
         if (!g) continue;
         if (g->dtype != FG_F32 || !fg_shape_equal(&g->shape, &p->param[i]->shape))
             return fg_error(p->ctx, FG_EINVAL, "step: the gradient of parameter %d does not fit it", i + p->ctx->index_base);
@@ -199,16 +207,9 @@ static fg_status step(fg_optimizer *p) {
             lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->decoupled, 1 - pow(o->beta1, t), 1 - pow(o->beta2, t)
         };
     }
-    for (int i = 0; i < p->n; i++) {
-        fg_tensor *w = p->param[i];
-        if (!w->grad) continue;
-        q.w = fg_reals(w);
-        q.g = fg_reals(w->grad);
-        q.s0 = p->slots > 0 ? fg_reals(p->state[0][i]) : NULL;
-        q.s1 = p->slots > 1 ? fg_reals(p->state[1][i]) : NULL;
-        fg_parallel_range(p->ctx, w->numel, 16384, step_range, &q);
-        fg_storage_written(w->storage);
-    }
+    fg_flat_run(p->ctx, p->end, p->n, step_piece, &q);
+    for (int i = 0; i < p->n; i++)
+        if (p->param[i]->grad) fg_storage_written(p->param[i]->storage);
     p->t++;
     return FG_OK;
 }

@@ -4,6 +4,7 @@
  * where it was. Random fills run in chunks of fixed size on the thread team; an element depends on (key, offset, index)
  * alone, so the bits are the same for any number of threads. In-place writes go through fg_tensor_begin_write. */
 #include "tensor.h"
+#include "kernels.h"
 
 #include <string.h>
 
@@ -104,6 +105,7 @@ typedef struct random_job {
     uint64_t key, offset;
     fg_real *out;
     fg_real a, b;
+    bool normal;
     void (*fill)(uint64_t key, uint64_t offset, uint64_t first, fg_real *out, size_t n, fg_real a, fg_real b);
 } random_job;
 
@@ -121,18 +123,19 @@ static fg_tensor *random_tensor(fg_scope *s, const fg_shape *shape, fg_stream st
     j.key = s->ctx->streams[st].key;
     j.offset = fg_stream_advance(s->ctx, st, (uint64_t)t->numel);
     j.out = fg_reals(t);
+    j.fill = j.normal ? s->ctx->k->normal : s->ctx->k->uniform;
     fg_parallel_range(s->ctx, t->numel, FILL_GRAIN, random_range, &j);
     return finish(s, t);
 }
 
 fg_tensor *fg_uniform(fg_scope *s, fg_shape shape, double lo, double hi, fg_stream st) {
     if (s && !(lo <= hi)) return fg_scope_error(s, FG_EINVAL, "uniform: low %g is above high %g", lo, hi);
-    return random_tensor(s, &shape, st, (random_job){ .a = (fg_real)lo, .b = (fg_real)hi, .fill = fg_philox_fill_uniform });
+    return random_tensor(s, &shape, st, (random_job){ .a = (fg_real)lo, .b = (fg_real)hi });
 }
 
 fg_tensor *fg_normal(fg_scope *s, fg_shape shape, double mean, double std, fg_stream st) {
     if (s && !(std >= 0)) return fg_scope_error(s, FG_EINVAL, "normal: standard deviation %g is negative", std);
-    return random_tensor(s, &shape, st, (random_job){ .a = (fg_real)mean, .b = (fg_real)std, .fill = fg_philox_fill_normal });
+    return random_tensor(s, &shape, st, (random_job){ .a = (fg_real)mean, .b = (fg_real)std, .normal = true });
 }
 
 /* ---------------------------------------------------------------- reading */

@@ -1,14 +1,18 @@
 /* bench_elementwise.c: bandwidth of the element-wise kernels, one thread, next to memcpy of the same size in the same run.
  *
  * GB/s counts the bytes a kernel must move (each array once per read and once per write; no write-allocate), memcpy
- * likewise counts read and write. The ratio says how far a kernel is from what memory gives. Large arrays live in DRAM,
- * small ones (1 MB and less in all) in the second-level cache. FORGER_ISA is not read: every level of the machine runs.
- * An argument keeps only the kernels whose names contain it. */
+ * likewise counts read and write. The ratio says how far a kernel is from what memory gives; random numbers only write, so
+ * half of memcpy's rate is all that memory asks of them. Large arrays live in DRAM, small ones (1 MB and less in all) in the
+ * second-level cache. FORGER_ISA is not read: every level of the machine runs; ops (concatenation, casts, losses) run once,
+ * with the best level. The clock counts this thread's time only. An argument keeps the kernels whose names contain it. */
+#define _POSIX_C_SOURCE 200809L
+#include "tensor.h"
 #include "kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { LARGE = 8 << 20, SMALL = 48 << 10 }; /* elements */
 
@@ -44,6 +48,7 @@ RUN(run_finite, sink = k->all_finite(a, n))
 RUN(run_reduce_cols, k->reduce_cols(FG_RED_SUM, a, rows(), cols, small[1]))
 RUN(run_bias, k->bias_act(c, small[0], rows(), cols, FG_ACT_LEAKY_RELU, (fg_real)0.2))
 RUN(run_bn_apply, k->bn_apply(a, rows(), cols, small[0], small[1], FG_ACT_RELU, 0, c))
+RUN(run_act_sums, k->act_grad_sums(a, b, rows(), cols, FG_ACT_LEAKY_RELU, (fg_real)0.2, c, small[1]))
 RUN(run_bn_apply_grad, k->bn_grad_apply(a, b, d, rows(), cols, small[0], small[1], small[2], small[3], FG_ACT_RELU, 0, c))
 /* The two sums go over ranges of 16 K elements, as the drivers cut them: the second pass of moments reads cache. */
 static void in_ranges(void (*f)(int64_t at, int64_t r)) {
@@ -59,6 +64,8 @@ RUN(run_bn_sums, in_ranges(sums_range))
 RUN(run_log_softmax, k->log_softmax(a, c, rows(), cols))
 RUN(run_transpose, k->transpose2d(a, cols, c, rows(), rows(), cols))
 RUN(run_dropout, k->dropout(a, c, n, 7, 0, 0, 0x4ccccccdu, (fg_real)1.43))
+RUN(run_uniform, k->uniform(7, 0, 0, c, n, -1, 1))
+RUN(run_normal, k->normal(7, 0, 0, c, n, 0, 1))
 static void run_adam(void) {
     fg_adam_args s = { .lr = 1e-4, .beta1 = 0.5, .beta2 = 0.999, .eps = 1e-8, .bias1 = 0.5, .bias2 = 0.1 };
     k->adam(c, a, d, e, n, &s);
@@ -101,23 +108,61 @@ static const struct {
                 { "sgd momentum", run_sgd, 5, 0 },
                 { "ema", run_ema, 3, 0 },
                 { "dropout", run_dropout, 2, 0 },
+                { "uniform", run_uniform, 1, 0 },
+                { "normal", run_normal, 1, 0 },
                 { "transpose", run_transpose, 2, 512 },
                 { "log_softmax", run_log_softmax, 2, 10 },
                 { "log_softmax", run_log_softmax, 2, 1000 },
                 { "reduce_cols", run_reduce_cols, 1, -1 },
                 { "bias_act leaky", run_bias, 2, -1 },
+                { "act_grad_sums leaky", run_act_sums, 3, -1 },
                 { "bn_moments", run_bn_moments, 1, -1 },
                 { "bn_apply relu", run_bn_apply, 2, -1 },
                 { "bn_grad_sums relu", run_bn_sums, 3, -1 },
                 { "bn_grad_apply relu", run_bn_apply_grad, 4, -1 } };
 static const int64_t widths[] = { 1, 3, 16, 32, 48, 64, 96, 128, 512 };
 
+/* ---------------------------------------------------------------- whole ops, with their allocations */
+static fg_context *ctx;
+static fg_scope *scope;
+static fg_tensor *t0, *t1, *t16, *t8, *labels, *wide;
+static void drop(fg_tensor *y) { fg_release(fg_scope_take(scope, y)); }
+RUN(op_concat, drop(fg_concat(scope, (fg_tensor *[]){ t0, t1 }, 2, 0)))
+RUN(op_concat_last, drop(fg_concat(scope, (fg_tensor *[]){ t0, t1 }, 2, 1)))
+RUN(op_to_bf16, drop(fg_cast(scope, t0, FG_BF16)))
+RUN(op_from_bf16, drop(fg_cast(scope, t16, FG_F32)))
+RUN(op_from_u8, drop(fg_cast(scope, t8, FG_F32)))
+RUN(op_greater, drop(fg_gt(scope, t0, t1)))
+RUN(op_bce_logits, drop(fg_bce_logits(scope, t0, t1)))
+RUN(op_bce, drop(fg_bce(scope, t1, t1)))
+RUN(op_cross_entropy, drop(fg_cross_entropy(scope, wide, labels)))
+RUN(op_mean, drop(fg_mean(scope, t0, NULL, false)))
+static const struct {
+    const char *name;
+    void (*run)(void);
+    double arrays; /* passes over n floats */
+} ops[] = { { "concat", op_concat, 4 },
+            { "concat last axis", op_concat_last, 4 },
+            { "cast f32 to bf16", op_to_bf16, 1.5 },
+            { "cast bf16 to f32", op_from_bf16, 1.5 },
+            { "cast u8 to f32", op_from_u8, 1.25 },
+            { "greater (to u8)", op_greater, 2.25 },
+            { "bce_logits", op_bce_logits, 3 },
+            { "bce", op_bce, 3 },
+            { "cross_entropy k=10", op_cross_entropy, 1 },
+            { "mean", op_mean, 1 } };
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 /* GB/s: the best of several timings, each of enough repetitions to last 2 ms. */
 static double best_of(void (*run)(void), double arrays, int *reps, double best) {
     for (;;) {
-        double t0 = fg_clock_seconds();
+        double from = seconds();
         for (int i = 0; i < *reps; i++) run();
-        double dt = fg_clock_seconds() - t0;
+        double dt = seconds() - from;
         double gb = arrays * (double)n * sizeof(fg_real) * *reps / dt * 1e-9;
         if (dt >= 2e-3) return gb > best ? gb : best;
         *reps *= 2;
@@ -134,6 +179,39 @@ static double rate(void (*run)(void), double arrays, double *copy) {
         *copy = best_of(run_memcpy, 2, &copy_reps, *copy);
     }
     return best;
+}
+
+static void report(const char *name, int64_t width, void (*run)(void), double arrays) {
+    double copy, gb = rate(run, arrays, &copy);
+    printf("  %-20s", name);
+    if (width) printf(" c=%-4d", (int)width);
+    else printf("       ");
+    printf(" %7.1f GB/s  memcpy %5.1f  ratio %5.2f\n", gb, copy, gb / copy);
+}
+
+static bool run_ops(const char *filter) {
+    ctx = fg_context_new();
+    scope = fg_scope_open(ctx);
+    if (!scope) return false;
+    fg_set_threads(ctx, 1);
+    for (int size = 0; size < 2; size++) {
+        n = size ? SMALL : LARGE;
+        fg_shape sh = FG_SHAPE((int64_t)n / 64, 64);
+        t0 = fg_normal(scope, sh, 0, 1, FG_STREAM_DEFAULT);
+        t1 = fg_uniform(scope, sh, 0, 1, FG_STREAM_DEFAULT);
+        t16 = fg_cast(scope, t0, FG_BF16);
+        t8 = fg_cast(scope, fg_affine(scope, t1, 255, 0), FG_U8);
+        wide = fg_reshape(scope, fg_slice(scope, t0, 0, 0, (int64_t)n / 640 * 10), FG_SHAPE((int64_t)n / 640 * 64, 10));
+        labels = fg_cast(
+            scope, fg_affine(scope, fg_uniform(scope, FG_SHAPE((int64_t)n / 640 * 64), 0, 10, FG_STREAM_DEFAULT), 1, 0), FG_I32);
+        if (fg_scope_status(scope) != FG_OK) return false;
+        printf("\nops, %s, arrays of %zu KB\n", ctx->k->isa, n * sizeof(fg_real) >> 10);
+        for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+            if (!filter || strstr(ops[i].name, filter)) report(ops[i].name, 0, ops[i].run, ops[i].arrays);
+    }
+    bool ok = fg_scope_close(scope) == FG_OK;
+    fg_context_free(ctx);
+    return ok;
 }
 
 int main(int argc, char **argv) {
@@ -163,16 +241,13 @@ int main(int argc, char **argv) {
                     cols = kernels[i].cols < 0 ? widths[w] : kernels[i].cols ? kernels[i].cols : 1;
                     if (kernels[i].cols >= 0 && w > 0) break;
                     if (argc > 1 && !strstr(kernels[i].name, argv[1])) break;
-                    double copy, gb = rate(kernels[i].run, kernels[i].arrays, &copy);
-                    printf("  %-20s", kernels[i].name);
-                    if (kernels[i].cols) printf(" c=%-4d", (int)cols);
-                    else printf("       ");
-                    printf(" %7.1f GB/s  memcpy %5.1f  ratio %5.2f\n", gb, copy, gb / copy);
+                    report(kernels[i].name, kernels[i].cols ? cols : 0, kernels[i].run, kernels[i].arrays);
                 }
             fflush(stdout);
         }
     }
+    bool ok = run_ops(argc > 1 ? argv[1] : NULL);
     for (int i = 0; i < 5; i++) free(*arrays[i]);
     free(cond);
-    return EXIT_SUCCESS;
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -448,6 +448,44 @@ START_TEST(concat_splits_by_views) {
 END_TEST
 
 /* .grad that aliases a tensor the caller gave must not be written through. */
+/* Long copies go to the team in pieces, the last of which takes the rest. */
+START_TEST(long_copies_are_whole) {
+    fg_set_threads(ctx, 3);
+    static const int64_t rows[] = { 1, 7, 300, 2048 };
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+        for (int axis = 0; axis < 2; axis++) {
+            int64_t n = rows[r], a = 200003 / n, b = 3 * n > 900 ? 5 : 70001;
+            fg_tensor *x = fg_reshape(s, fg_arange(s, FG_F32, 0, 1, n * a), FG_SHAPE(n, a));
+            fg_tensor *y = fg_reshape(s, fg_arange(s, FG_F32, 0.5, 1, n * b), axis ? FG_SHAPE(n, b) : FG_SHAPE(n * b, 1));
+            if (!axis) x = fg_reshape(s, x, FG_SHAPE(n * a, 1));
+            fg_tensor *both = fg_concat(s, (fg_tensor *[]){ x, y }, 2, axis);
+            int64_t at_y = axis ? a : n * a;
+            fg_tensor *p = fg_slice(s, both, axis, 0, at_y), *q = fg_slice(s, both, axis, at_y, axis ? b : n * b);
+            ck_assert_int_eq(fg_scope_status(s), FG_OK);
+            ck_assert_mem_eq(fg_tensor_data(p), fg_tensor_data(x), fg_tensor_bytes(x));
+            ck_assert_mem_eq(fg_tensor_data(q), fg_tensor_data(y), fg_tensor_bytes(y));
+        }
+}
+END_TEST
+
+/* relu and its kind write their gradient over the incoming one, but only where nobody else holds that. */
+START_TEST(only_lonely_gradients_are_overwritten) {
+    fg_tensor *x = LEAF(-1, 2), *c = fg_from_reals(s, FG_SHAPE(2), (fg_real[]){ 3, 5 }), *out[2];
+    fg_tensor *y = fg_relu(s, x), *loss = total(s, fg_mul(s, y, c)), *xs[] = { y, x };
+    ck_assert_int_eq(fg_grad(s, loss, NULL, xs, 2, false, true, out), FG_OK); /* asked for, and on its way to x */
+    ck_assert(at(out[0], 0) == 3 && at(out[0], 1) == 5);
+    ck_assert(at(out[1], 0) == 0 && at(out[1], 1) == 5);
+    fg_tensor *dy = fg_from_reals(s, FG_SHAPE(2), (fg_real[]){ 7, 8 }); /* the caller's */
+    ck_assert_int_eq(fg_backward_with(s, y, dy, true), FG_OK);
+    ck_assert(at(dy, 0) == 7 && at(fg_tensor_grad(x), 0) == 0 && at(fg_tensor_grad(x), 1) == 8);
+    fg_tensor *a = LEAF(-1, 2), *b = LEAF(1, -1); /* add hands the same tensor to both, by a view to one of them */
+    fg_tensor *sum = fg_add(s, fg_relu(s, a), fg_reshape(s, fg_relu(s, fg_reshape(s, b, FG_SHAPE(1, 2))), FG_SHAPE(2)));
+    ck_assert_int_eq(fg_backward(s, total(s, fg_mul(s, sum, c))), FG_OK);
+    ck_assert(at(fg_tensor_grad(a), 0) == 0 && at(fg_tensor_grad(a), 1) == 5);
+    ck_assert(at(fg_tensor_grad(b), 0) == 3 && at(fg_tensor_grad(b), 1) == 0);
+}
+END_TEST
+
 START_TEST(given_gradient_is_not_written) {
     fg_tensor *x = LEAF(1, 1), *dy = fg_full(s, FG_F32, FG_SHAPE(2), 1);
     ck_assert_int_eq(fg_backward_with(s, x, dy, false), FG_OK);
@@ -510,6 +548,8 @@ int main(void) {
     tcase_add_test(t, slices_add_into_their_rows);
     tcase_add_test(t, slices_cost_no_copies);
     tcase_add_test(t, concat_splits_by_views);
+    tcase_add_test(t, long_copies_are_whole);
+    tcase_add_test(t, only_lonely_gradients_are_overwritten);
     tcase_add_test(t, given_gradient_is_not_written);
     tcase_add_test(t, modes_come_back);
     tcase_add_test(t, context_takes_graphs_along);

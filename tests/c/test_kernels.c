@@ -192,6 +192,66 @@ START_TEST(binary_same_bits) {
 }
 END_TEST
 
+/* Forward against formulas in long double, gradients bit by bit where no exp is in them. */
+START_TEST(losses) {
+    static const fg_real edges[] = { 0, 1, (fg_real)1e-7, (fg_real)2e-7, (fg_real)0.9999999, (fg_real)0.9999998, 2, -1, 0.5 };
+    EACH_TABLE(k)
+    for (int c = 0; c < SIZE_CASES; c++)
+        for (int l = 0; l < FG_LOSS_COUNT; l++) {
+            size_t n = size_case(c);
+            fg_real *x = at(&bx, 1), *t = at(&bz, 0), *y = at(&by, 2), *dy = at(&bw, 0), want[CAP];
+            fill_guard(&by);
+            for (size_t i = 0; i < n; i++) {
+                bool logit = l == FG_LOSS_BCE_LOGITS;
+                x[i] = logit   ? next_real() * (i % 3 ? 2 : 100)
+                       : i % 2 ? (next_real() + 1) / 2
+                               : (fg_real)exp(17 * next_real() - 17);
+                if (i % 5 == 4) x[i] = edges[next_u32() % COUNT(edges)];
+                t[i] = i % 3 ? (fg_real)(i % 2) : (next_real() + 1) / 2;
+                dy[i] = next_real();
+            }
+            k->loss[l](x, t, y, n);
+            check_guard(&by, y, n, "loss");
+            for (size_t i = 0; i < n; i++) {
+                long double v = x[i], s = t[i], w;
+                if (l == FG_LOSS_BCE) {
+                    v = v < 1e-7 ? 1e-7 : v > 1 - 1e-7 ? 1 - 1e-7 : v;
+                    w = -(s * logl(v) + (1 - s) * log1pl(-v));
+                } else w = log1pl(expl(-fabsl(v))) + (v > 0 ? v - v * s : -v * s);
+                long double size = fabsl(w) + (l == FG_LOSS_BCE ? 0 : fabsl(v)); /* x - x t cancels */
+                EXPECT(fabsl(y[i] - w) <= 6 * REAL_EPS * size, "loss %d on %s at %g, target %g: %.9g, expected %.9Lg", l, k->isa,
+                       (double)x[i], (double)t[i], (double)y[i], w);
+            }
+            k->loss_grad[l](dy, x, t, y, n);
+            check_guard(&by, y, n, "loss_grad");
+            scalar()->loss_grad[l](dy, x, t, want, n);
+            if (l == FG_LOSS_BCE) check_same(y, want, n, k->isa, "bce gradient");
+            for (size_t i = 0; i < n; i++) {
+                long double v = x[i],
+                            w = l == FG_LOSS_BCE ? dy[i] * ((v - t[i]) / (v * (1 - v))) : dy[i] * (1 / (1 + expl(-v)) - t[i]);
+                if (l == FG_LOSS_BCE && (v < 1e-7 || v > 1 - 1e-7)) w = 0;
+                EXPECT(fabsl(y[i] - w) <= 6 * REAL_EPS * (fabsl(w) + (l == FG_LOSS_BCE ? 0 : fabsl((long double)dy[i]))),
+                       "gradient of loss %d on %s at %g", l, k->isa, (double)x[i]);
+            }
+        }
+}
+END_TEST
+
+START_TEST(nonzero_flags) {
+    EACH_TABLE(k)
+    for (int c = 0; c < SIZE_CASES; c++) {
+        static uint8_t y[CAP + 1];
+        size_t n = size_case(c);
+        fg_real *x = at(&bx, 1);
+        fill_special(x, n);
+        y[n] = 77;
+        k->nonzero(x, y, n);
+        for (size_t i = 0; i < n; i++) EXPECT(y[i] == (x[i] != 0), "nonzero on %s of %g", k->isa, (double)x[i]);
+        EXPECT(y[n] == 77, "nonzero wrote past the end");
+    }
+}
+END_TEST
+
 START_TEST(select_axpy_copy) {
     static uint8_t cond[CAP];
     EACH_TABLE(k)
@@ -282,6 +342,29 @@ START_TEST(dropout_rate) {
 }
 END_TEST
 
+/* Bits of the generator in base/, for every tail, and where block numbers pass 32 bits inside a register. */
+START_TEST(random_same_bits) {
+    static const fg_real limits[][2] = { { 0, 1 }, { (fg_real)-1.5, (fg_real)2.5 }, { 3, 3 }, { 0, (fg_real)1e-3 } };
+    EACH_TABLE(k)
+    for (int c = 0; c < SIZE_CASES; c++)
+        for (int at_wrap = 0; at_wrap < 2; at_wrap++)
+            for (size_t l = 0; l < COUNT(limits); l++) {
+                size_t n = size_case(c);
+                uint64_t key = 0x0123456789abcdefull + l, offset = at_wrap ? 0xfffffff0ull - n / 8 : 5, first = 8 * l;
+                fg_real *y = at(&by, 1), *want = at(&bz, 0), a = limits[l][0], b = limits[l][1];
+                fill_guard(&by);
+                k->uniform(key, offset, first, y, n, a, b);
+                fg_philox_fill_uniform(key, offset, first, want, n, a, b);
+                check_same(y, want, n, k->isa, "uniform");
+                check_guard(&by, y, n, "uniform");
+                k->normal(key, offset, first, y, n, a, b);
+                fg_philox_fill_normal(key, offset, first, want, n, a, b);
+                check_same(y, want, n, k->isa, "normal");
+                check_guard(&by, y, n, "normal");
+            }
+}
+END_TEST
+
 /* Same element, same bits, wherever its range begins: the transcendental functions too. */
 START_TEST(no_trace_of_position) {
     EACH_TABLE(k)
@@ -357,7 +440,8 @@ START_TEST(tables_by_level) {
 END_TEST
 
 KERNEL_MAIN("kernels", unary_values, unary_rules, unary_gradients, binary_rules, unary_same_bits, unary_grad_same_bits,
-            binary_same_bits, select_axpy_copy, transpose, dropout_masks, dropout_rate, no_trace_of_position,
+            binary_same_bits, losses, nonzero_flags, select_axpy_copy, transpose, dropout_masks, dropout_rate, random_same_bits,
+            no_trace_of_position,
 #if defined(__x86_64__)
             mxcsr_restored,
 #endif

@@ -253,6 +253,38 @@ START_TEST(bn_backward) {
 }
 END_TEST
 
+/* The fused pass against the two it replaces: the activation's gradient, then column sums. */
+START_TEST(act_backward) {
+    const fg_real slope = (fg_real)0.2;
+    EACH_TABLE(k)
+    EACH_MATRIX(rows, c)
+    for (size_t q = 0; q < COUNT(acts); q++) {
+        fresh();
+        fg_act act = acts[q];
+        size_t n = (size_t)(rows * c), w = (size_t)c;
+        fg_real *dy = at(&b0, 1), *y = at(&b1, 2), *g = at(&b2, 0), *sum = at(&b3, 1), *want = at(&w0, 0), *want_sum = at(&w1, 0);
+        fill_plain(dy, n);
+        for (size_t i = 0; i < n; i++) y[i] = fg_act_scalar(next_real() * 2, act, slope);
+        bool none = act == FG_ACT_NONE;
+        k->act_grad_sums(dy, none ? NULL : y, rows, c, act, slope, none ? NULL : g, sum);
+        scalar()->act_grad_sums(dy, none ? NULL : y, rows, c, act, slope, none ? NULL : want, want_sum);
+        check_guard(&b2, g, none ? 0 : n, "act_grad_sums"), check_guard(&b3, sum, w, "act_grad_sums");
+        if (act != FG_ACT_SOFTPLUS) {
+            if (!none) check_same(g, want, n, k->isa, "act_grad_sums");
+            check_same(sum, want_sum, w, k->isa, "sums of act_grad_sums");
+        }
+        for (size_t i = 0; i < n && !none; i++)
+            near(g[i], (long double)dy[i] * fg_act_grad_scalar(y[i], act, slope), fabsl((long double)dy[i]), 4 * REAL_EPS, "g");
+        k->reduce_cols(FG_RED_SUM, none ? dy : g, rows, c, want_sum);
+        check_same(sum, want_sum, w, k->isa, "act_grad_sums and reduce_cols");
+        if (none) continue;
+        k->act_grad_sums(dy, y, rows, c, act, slope, dy, want_sum);
+        check_same(dy, g, n, k->isa, "act_grad_sums in place");
+        check_same(want_sum, sum, w, k->isa, "sums in place");
+    }
+}
+END_TEST
+
 /* ---------------------------------------------------------------- optimizers: five steps of each, formulas written out */
 typedef struct state {
     fg_real *p, *g, *m, *v;
@@ -433,5 +465,5 @@ START_TEST(pooling) {
 }
 END_TEST
 
-KERNEL_MAIN("kernels: sums", reduce_values, reduce_same_bits, reduce_matrix, log_softmax, bn_forward, bn_backward, adam, rmsprop,
-            sgd_and_ema, pooling)
+KERNEL_MAIN("kernels: sums", reduce_values, reduce_same_bits, reduce_matrix, log_softmax, bn_forward, bn_backward, act_backward,
+            adam, rmsprop, sgd_and_ema, pooling)

@@ -2,7 +2,7 @@
  *
  * Each optimizer runs 8 steps on a tensor of 37 elements (a tail for every vector width) with changing gradients; the
  * reference runs in double beside it. Relative error is max|a-b| / max|b|. */
-#include "forger.h"
+#include "flat.h"
 
 #include <check.h>
 #include <math.h>
@@ -342,6 +342,66 @@ START_TEST(ema) {
 }
 END_TEST
 
+/* ---------------------------------------------------------------- all parameters as one row */
+enum { TENSORS = 8 };
+static const int64_t sizes[TENSORS] = { 1, 40000, 0, 5, 70001, 0, 33333, 16 };
+typedef struct walked {
+    uint8_t *seen[TENSORS];
+    int last[64]; /* tensor of the chunk's newest piece */
+    int chunks;
+} walked;
+static void visit(void *arg, int chunk, int i, int64_t first, int64_t count) {
+    walked *q = arg;
+    ck_assert(count > 0 && chunk < q->chunks && i >= q->last[chunk]);
+    q->last[chunk] = i;
+    for (int64_t k = first; k < first + count; k++) q->seen[i][k]++;
+}
+START_TEST(flat_row_covers_all_once) {
+    for (int n = 1; n <= TENSORS; n++) {
+        int64_t end[TENSORS], total = 0;
+        walked q = { .chunks = 0 };
+        for (int i = 0; i < n; i++) {
+            end[i] = total += sizes[i];
+            q.seen[i] = calloc((size_t)sizes[i] + 1, 1);
+        }
+        q.chunks = fg_flat_chunks(end, n);
+        ck_assert_int_eq(q.chunks, total < 65536 ? 1 : (int)(total / 32768)); /* one chunk wakes nobody */
+        fg_set_threads(ctx, n % 3 + 1);
+        fg_flat_run(ctx, end, n, visit, &q);
+        for (int i = 0; i < n; i++) {
+            for (int64_t k = 0; k < sizes[i]; k++) ck_assert_int_eq(q.seen[i][k], 1);
+            ck_assert_int_eq(q.seen[i][sizes[i]], 0);
+            free(q.seen[i]);
+        }
+    }
+    fg_flat_run(ctx, NULL, 0, visit, NULL);
+    fg_flat_run(ctx, &(int64_t){ 0 }, 1, visit, NULL);
+}
+END_TEST
+
+START_TEST(together_as_alone) {
+    fg_tensor *all[2][TENSORS];
+    fg_optimizer *opt[1 + TENSORS];
+    for (int k = 0; k < 2; k++) {
+        fg_manual_seed(ctx, 4);
+        for (int i = 0; i < TENSORS; i++) {
+            all[k][i] = fg_normal(scope, FG_SHAPE(sizes[i]), 0, 1, FG_STREAM_DEFAULT);
+            fg_tensor_set_requires_grad(all[k][i], true);
+            if (i != 3) fg_tensor_set_grad(all[k][i], fg_normal(scope, FG_SHAPE(sizes[i]), 0, 1, FG_STREAM_DEFAULT));
+        }
+    }
+    opt[0] = fg_adam_new(ctx, all[0], TENSORS, NULL);
+    for (int i = 0; i < TENSORS; i++) opt[1 + i] = fg_adam_new(ctx, &all[1][i], 1, NULL);
+    for (int t = 0; t < 2; t++)
+        for (int i = 0; i <= TENSORS; i++) step(opt[i]);
+    for (int i = 0; i < TENSORS; i++) {
+        ck_assert_mem_eq(fg_tensor_data(all[0][i]), fg_tensor_data(all[1][i]), (size_t)sizes[i] * sizeof(fg_real));
+        ck_assert_uint_eq(fg_tensor_version(all[0][i]), i == 3 ? 0 : 2); /* without gradient: untouched */
+    }
+    for (int i = 0; i <= TENSORS; i++) fg_optimizer_release(opt[i]);
+}
+END_TEST
+
 /* The order of threads never shows: a large parameter after updates with 1 and 3 threads. */
 START_TEST(threads_give_the_same_bits) {
     enum { BIG = 100003 };
@@ -384,6 +444,8 @@ int main(void) {
     tcase_add_test(t, clipping);
     tcase_add_test(t, clipping_refuses_non_finite);
     tcase_add_loop_test(t, ema, 0, 2);
+    tcase_add_test(t, flat_row_covers_all_once);
+    tcase_add_test(t, together_as_alone);
     tcase_add_test(t, threads_give_the_same_bits);
     suite_add_tcase(suite, t);
     SRunner *r = srunner_create(suite);

@@ -128,6 +128,30 @@ START_TEST(threads_start_late_and_are_joined) {
 }
 END_TEST
 
+/* An op of light work below 64 K elements stays on the caller: threads start on first use, and here none does. */
+START_TEST(small_ops_wake_nobody) {
+    int before = threads_of_process();
+    fg_context *c = fg_context_new();
+    fg_scope *s = fg_scope_open(c);
+    ck_assert_int_eq(fg_set_threads(c, 4), FG_OK);
+    fg_tensor *x = fg_full(s, FG_F32, FG_SHAPE(15, 8, 8, 64), 1), *w = fg_full(s, FG_F32, FG_SHAPE(64), 1); /* 60 K */
+    fg_tensor_set_requires_grad(x, true);
+    fg_tensor_set_requires_grad(w, true);
+    fg_tensor *y = fg_batch_norm(s, fg_leaky_relu(s, x, 0.2), w, w, NULL, NULL, &(fg_batch_norm_opts){ .training = true });
+    y = fg_add(s, fg_mul(s, fg_square(s, y), w), fg_cast(s, fg_cast(s, y, FG_BF16), FG_F32));
+    y = fg_avg_pool2d(s, fg_concat(s, &y, 1, 0), &(fg_pool_opts){ .kernel = { 2, 2 } });
+    ck_assert_int_eq(fg_backward(s, fg_add(s, fg_sum(s, y, NULL, false), fg_mean(s, x, FG_AXES(0, 1, 2, 3), false))), FG_OK);
+    fg_optimizer *opt = fg_adam_new(c, (fg_tensor *[]){ x, w }, 2, NULL);
+    ck_assert_int_eq(fg_optimizer_step(opt), FG_OK);
+    ck_assert_int_eq(threads_of_process(), before);
+    fg_relu(s, fg_full(s, FG_F32, FG_SHAPE(65536), 1));
+    ck_assert_int_eq(threads_of_process(), before + 3);
+    fg_optimizer_release(opt);
+    ck_assert_int_eq(fg_scope_close(s), FG_OK);
+    fg_context_free(c);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- nesting, ranges */
 typedef struct nest {
     job *inner[16];
@@ -327,6 +351,7 @@ int main(void) {
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, every_chunk_runs_once);
     tcase_add_test(tc, workers_take_part);
+    tcase_add_test(tc, small_ops_wake_nobody);
     tcase_add_test(tc, many_small_sections);
     tcase_add_test(tc, threads_start_late_and_are_joined);
     tcase_add_test(tc, nested_sections_run_inline);
