@@ -74,6 +74,7 @@ void fg_kernels_amx_conv(fg_kernels *k);
 double fg_peak_flops(fg_isa_level isa, double seconds);
 double fg_peak_flops_avx2(double seconds);
 double fg_peak_flops_avx512(double seconds);
+double fg_peak_flops_amx(double seconds); /* bf16; only where fg_cpu_has(FG_ISA_AMX) */
 
 #endif
 #endif
