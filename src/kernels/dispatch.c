@@ -2,11 +2,12 @@
  *
  * A table starts as the scalar reference, then each ISA file overrides the slots it has something faster for. Tables
  * are built once per process, before first use, and never change afterwards, so any number of contexts and threads
- * read them without locks. Levels without files of their own (bf16, AMX) use the widest level below them; `isa` names
+ * read them without locks. A level without files of its own uses the widest level below it; `isa` names
  * the level whose kernels are in the table.
  *
  * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
  * rounding is to nearest and no exception traps, whatever the host has set; the host's modes come back on the way out.
+ * A context at level AMX loads a tile configuration likewise and releases it: kernels of that level need such a context.
  * The thread team calls the hooks on every thread around a parallel section, fg_enter and fg_leave on the caller. */
 #include "conv_wino.h"
 #include "kernels.h"
@@ -26,12 +27,14 @@ static void build_tables(void) {
         fg_kernels_scalar_gemm(k);
         fg_kernels_scalar_conv(k);
         fg_kernels_scalar_wino(k);
+        fg_kernels_scalar_bf16(k);
         k->isa = fg_isa_name(FG_ISA_SCALAR);
 #ifdef FG_HAVE_X86
         if (isa >= FG_ISA_AVX2) {
             fg_kernels_avx2(k);
             fg_kernels_avx2_product(k);
             fg_kernels_avx2_wino(k);
+            k->gemm16[0] = NULL; /* f32 tiles on converted operands are faster than the reference */
             k->isa = fg_isa_name(FG_ISA_AVX2);
         }
         if (isa >= FG_ISA_AVX512) {
@@ -39,6 +42,10 @@ static void build_tables(void) {
             fg_kernels_avx512_product(k);
             fg_kernels_avx512_wino(k);
             k->isa = fg_isa_name(FG_ISA_AVX512);
+        }
+        if (isa >= FG_ISA_AMX) {
+            fg_kernels_amx_product(k);
+            k->isa = fg_isa_name(FG_ISA_AMX);
         }
 #endif
     }
@@ -64,6 +71,16 @@ static void enter_modes(uint64_t saved[2]) {
     _mm_setcsr(MXCSR_INSIDE);
 }
 static void leave_modes(const uint64_t saved[2]) { _mm_setcsr((unsigned)saved[0]); }
+#ifdef FG_HAVE_X86
+static void enter_amx(uint64_t saved[2]) {
+    enter_modes(saved);
+    fg_amx_enter();
+}
+static void leave_amx(const uint64_t saved[2]) {
+    fg_amx_leave();
+    leave_modes(saved);
+}
+#endif
 #endif
 
 static fg_status kernels_open(fg_context *ctx) {
@@ -76,6 +93,9 @@ static fg_status kernels_open(fg_context *ctx) {
 #endif
 #if defined(__x86_64__)
     ctx->hooks = (fg_thread_hooks){ enter_modes, leave_modes };
+#endif
+#ifdef FG_HAVE_X86
+    if (ctx->isa == FG_ISA_AMX) ctx->hooks = (fg_thread_hooks){ enter_amx, leave_amx };
 #endif
     return FG_OK;
 }

@@ -5,6 +5,7 @@
 
 #ifdef FG_HAVE_X86
 
+#include "body_convert.h"
 #include "body_elementwise.h"
 #include "body_random.h"
 #include "body_reduce.h"
@@ -13,6 +14,7 @@
 #include "body_pool.h"
 
 void fg_kernels_avx2(fg_kernels *k) {
+    register_convert(k);
     register_elementwise(k);
     register_random(k);
     register_reduce(k);

@@ -93,12 +93,14 @@ extern const fg_dot_fn fg_dots_avx512[FG_DOT_ROWS][FG_DOT_COLS];
 /* What one file of each ISA hands to its fg_kernels_<isa>_product. */
 void fg_kernels_avx2_conv(fg_kernels *k);
 void fg_kernels_avx512_conv(fg_kernels *k);
+void fg_kernels_amx_conv(fg_kernels *k);
 
 /* FMA peak of one thread in FLOP/s by a loop over registers, about `seconds` long; 0 when the machine lacks the ISA. For
  * the benchmarks: a kernel's rate is told as a share of this. */
 double fg_peak_flops(fg_isa_level isa, double seconds);
 double fg_peak_flops_avx2(double seconds);
 double fg_peak_flops_avx512(double seconds);
+double fg_peak_flops_amx(double seconds); /* bf16; only where fg_cpu_has(FG_ISA_AMX) */
 
 #endif
 #endif

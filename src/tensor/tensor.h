@@ -9,6 +9,7 @@
 #define FG_TENSOR_H
 
 #include "base.h"
+#include "bf16.h"
 
 #define FG_INLINE_BYTES 64
 
@@ -62,11 +63,10 @@ static inline void fg_storage_written(fg_storage *st) {
     if (st->packed_drop) st->packed_drop(st, false);
 }
 
-/* bf16 <-> real, round to nearest even, NaN kept quiet */
-uint16_t fg_bf16_from_float(float f);
-float fg_bf16_to_float(uint16_t b);
 /* Converts n elements of dtype from to dtype to. Float to integer truncates and saturates, NaN gives 0. */
-void fg_convert(fg_dtype from, const void *src, fg_dtype to, void *dst, size_t n);
+void fg_convert(const fg_context *ctx, fg_dtype from, const void *src, fg_dtype to, void *dst, size_t n);
+/* The same for whole tensors of one size, src into dst, over the thread team. */
+void fg_convert_tensor(const fg_tensor *src, fg_tensor *dst);
 
 /* ---------------------------------------------------------------- scopes */
 struct fg_scope {
