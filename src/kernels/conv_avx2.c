@@ -14,4 +14,7 @@ static const fg_conv_kernel direct = {
     .name = "direct", .isa = ISA_LEVEL, .plan = conv_plan, .pack = conv_pack, .run = conv_run, .finish = finish_dw
 };
 
-void fg_kernels_avx2_conv(fg_kernels *k) { fg_conv_prefer(k, &direct); }
+void fg_kernels_avx2_conv(fg_kernels *k) {
+    fg_conv_prefer(k, &direct);
+    fg_conv_prefer(k, &fg_conv_narrow_avx2);
+}

@@ -32,8 +32,8 @@
 #include "conv_axis.h"
 #include "pack_body.h"
 
-enum { C_TILES = 0, C_DOT, C_DW, C_DW_JOINT, C_DW_SWAPPED };
-enum { Q_GROUPS, Q_BANDS, Q_TILES, Q_KG, Q_CIG, Q_COG, Q_IG, Q_FLIP }; /* slots of plan.priv; from Q_KG on they are DW's */
+enum { C_TILES = 0, C_DOT, C_DW, C_DW_SWAPPED };
+enum { Q_GROUPS, Q_BANDS, Q_TILES, Q_KG, Q_CIG, Q_COG, Q_IG }; /* slots of plan.priv; from Q_KG on they are DW's */
 enum { MAX_CHUNKS = 64, CHUNK_MACS = 1 << 18, DOT_TAPS = 64, PACK_FLOATS = 1 << 15, FEW_IMAGES = 6 };
 
 /* columns of B a panel holds, and how many panels there are */

@@ -10,12 +10,9 @@
  *
  * Taps outside the image are never met: each tap's run begins and ends where it is inside.
  *
- * Few channels need other tiles, or vectors and registers stay empty:
- *   JOINT    CI < 8: the rows of a tile are (tap b, channel) pairs, contiguous in x. Pixels at the border, where some of
- *            the rows fall outside, are taken column by column (a run down the image) with the rows that remain.
- *   SWAPPED  CO <= 4: rows are the channels of dy, vectors run along CI; partials are [tap][CO][CI], turned by conv_finish.
- *            With stride 1 the roles of x and dy are alike but for the order of taps, so this is JOINT of the flipped
- *            geometry, which fills more registers.
+ * Few output channels leave vectors empty: with CO <= 4 and CI >= 8, SWAPPED makes the channels of dy the rows of a tile
+ * and lets vectors run along CI; partials are then [tap][CO][CI], turned by finish_dw. Few channels of x, or of dy at stride
+ * 1, are conv_narrow_dw_body.h's.
  *
  * Chunks: a few cells of channels (panels of CO x tiles of CI), then groups of images, each with partial sums that
  * conv_finish adds in order, then finer cells, then kernel rows. Images come early because every cell reads all of x and dy
@@ -23,17 +20,12 @@
 
 enum { PASS_PIXELS = 256, GROUP_PANELS = 8, PARTIAL_BYTES = 32 << 20, DW_CHUNKS = 32, DW_CELLS = 8, GROUP_PIXELS = 1024 };
 
-static fg_conv_geom flipped(const fg_conv_geom *g) {
-    return (
-        fg_conv_geom){ g->n, g->oh, g->ow, g->co, g->h, g->w, g->ci, g->kh, g->kw, 1, 1, g->kh - 1 - g->pt, g->kw - 1 - g->pl };
-}
-
 static void plan_dw(fg_conv_plan *p, int64_t want) {
     const fg_conv_geom *g = &p->g;
     int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co;
     if (!size) return;
-    bool narrow = g->co <= FG_DOT_COLS && g->ci >= 8, flip = narrow && g->sh == 1 && g->sw == 1;
-    p->algo = flip || g->ci < 8 ? C_DW_JOINT : narrow ? C_DW_SWAPPED : C_DW;
+    bool narrow = g->co <= FG_DOT_COLS && g->ci >= 8;
+    p->algo = narrow ? C_DW_SWAPPED : C_DW;
     int64_t panels = ceil_div(narrow ? g->ci : g->co, NR), tiles = p->algo == C_DW ? ceil_div(g->ci, MR) : 1;
     want = min64(want, DW_CHUNKS);
     /* a few cells of channels, then images while partials are small, then the channels again, then kernel rows */
@@ -47,7 +39,6 @@ static void plan_dw(fg_conv_plan *p, int64_t want) {
     p->priv[Q_KG] = kg, p->priv[Q_COG] = cog, p->priv[Q_CIG] = cig, p->priv[Q_IG] = ig;
     p->chunks = (int)(kg * cog * cig * ig);
     p->scratch = p->algo == C_DW_SWAPPED ? 0 : (size_t)(PASS_PIXELS * NR * ceil_div(panels, cog)) * sizeof(float);
-    p->priv[Q_FLIP] = flip;
     if (ig > 1 || narrow) {
         p->partials = (size_t)(ig * size) * sizeof(float);
         p->finish_chunks = (int)min64(ceil_div(size, PACK_FLOATS), MAX_CHUNKS);
@@ -100,16 +91,6 @@ static void pack_dy(const dw_job *z) {
                        z->dy + ((j - z->p0) * (z->i1 - z->i0) + i - z->i0) * len * NR);
 }
 
-/* A tile against the chunk's panels of dy. */
-static void dw_panels(const dw_job *z, fg_tile_args *t, int64_t mr, float *c) {
-    for (int64_t j = z->p0; j < z->p1; j++) {
-        t->cols = (int)min64(NR, z->p->g.co - j * NR);
-        t->boff = (j - z->p0) * (z->i1 - z->i0) * (z->s1 - z->s0) * NR;
-        t->c = c + j * NR;
-        TILES[FG_TILE_COLS][t->cols > VL][mr - 1](t);
-    }
-}
-
 static void pass_taps(const dw_job *z) {
     const fg_conv_geom *g = &z->p->g;
     int64_t tiles = ceil_div(g->ci, MR), crow[MR];
@@ -131,43 +112,6 @@ static void pass_taps(const dw_job *z) {
                 t.c = z->dest + ((z->row * g->kw + b) * g->ci + c0) * g->co + j * NR;
                 TILES[FG_TILE_COLS][t.cols > VL][mr - 1](&t);
             }
-        }
-    }
-}
-
-static void pass_joint(const dw_job *z) {
-    const fg_conv_geom *g = &z->p->g;
-    int64_t rows = g->kw * g->ci, tiles = ceil_div(rows, MR), crow[MR];
-    for (int64_t i = 0; i < MR; i++) crow[i] = i * g->co;
-    float *dest = z->dest + z->row * rows * g->co;
-    fg_run runs[PASS_PIXELS];
-    fg_tile_args t = { .runs = runs, .crow = crow, .add = true };
-    for (int64_t ti = 0; ti < tiles; ti++) {
-        int64_t e0 = rows * ti / tiles, e1 = rows * (ti + 1) / tiles;
-        /* the columns where every row of the tile is inside */
-        int64_t lo = z->s0, hi = z->s1;
-        tap_columns(g, e0 / g->ci, &lo, &hi);
-        tap_columns(g, (e1 - 1) / g->ci, &lo, &hi);
-        if (lo < hi) {
-            t.nruns = 0, t.sa = g->sw * g->ci, t.ldb = NR;
-            for (int64_t i = z->i0; i < z->i1; i++)
-                if (inside(z, i)) runs[t.nruns++] = (fg_run){ x_pixel(z, i, lo, 0) + e0, dy_packed(z, i, lo), hi - lo };
-            dw_panels(z, &t, e1 - e0, dest + e0 * g->co);
-        }
-        /* the others: down the image, with the rows that are inside */
-        t.sa = g->sh * g->w * g->ci, t.ldb = (z->s1 - z->s0) * NR;
-        for (int64_t ow = z->s0; ow < z->s1; ow++) {
-            if (ow == lo && lo < hi) ow = hi;
-            if (ow >= z->s1) break;
-            int64_t x = ow * g->sw - g->pl, f0 = max64(e0, -x * g->ci), f1 = min64(e1, (g->w - x) * g->ci);
-            if (f0 >= f1) continue;
-            t.nruns = 0;
-            for (int64_t i = z->i0; i < z->i1; i++) {
-                if (!inside(z, i)) continue;
-                if (t.nruns && i % g->oh && inside(z, i - 1) && i > z->i0) runs[t.nruns - 1].len++;
-                else runs[t.nruns++] = (fg_run){ x_pixel(z, i, ow, 0) + f0, dy_packed(z, i, ow), 1 };
-            }
-            dw_panels(z, &t, f1 - f0, dest + f0 * g->co);
         }
     }
 }
@@ -198,21 +142,14 @@ static void dw_clear(const dw_job *z) {
     const fg_conv_geom *g = &z->p->g;
     bool swapped = z->p->algo == C_DW_SWAPPED;
     int64_t cols = swapped ? g->ci : g->co, tiles = ceil_div(g->ci, MR);
-    int64_t r0 = z->p->algo == C_DW ? g->ci * z->t0 / tiles : 0, r1 = z->p->algo == C_DW ? g->ci * z->t1 / tiles
-                                                                      : swapped          ? g->co
-                                                                                         : g->ci;
+    int64_t r0 = swapped ? 0 : g->ci * z->t0 / tiles, r1 = swapped ? g->co : g->ci * z->t1 / tiles;
     int64_t c0 = z->p0 * NR, c1 = min64(cols, z->p1 * NR);
     for (int64_t b = 0; b < g->kw; b++)
         for (int64_t r = r0; r < r1; r++) zero_floats(z->dest + (z->row * g->kw + b) * g->ci * g->co + r * cols + c0, c1 - c0);
 }
 
-static void run_dw(const fg_conv_plan *plan, const fg_conv_args *args, int64_t chunk, float *scratch) {
-    fg_conv_plan own = *plan;
-    fg_conv_args own_args = *args;
-    const fg_conv_plan *p = &own;
-    const fg_conv_args *a = &own_args;
+static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, float *scratch) {
     const fg_conv_geom *g = &p->g;
-    if (p->priv[Q_FLIP]) own.g = flipped(&plan->g), own_args.x = args->dy, own_args.dy = args->x;
     const int64_t *q = p->priv;
     int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co;
     int64_t ig = chunk % q[Q_IG], cell = chunk / q[Q_IG], cig = cell % q[Q_CIG], cog = cell / q[Q_CIG] % q[Q_COG];
@@ -232,25 +169,18 @@ static void run_dw(const fg_conv_plan *plan, const fg_conv_args *args, int64_t c
             if (p->algo != C_DW_SWAPPED) pack_dy(&z);
             for (z.row = row0; z.row < row1; z.row++)
                 if (p->algo == C_DW) pass_taps(&z);
-                else if (p->algo == C_DW_JOINT) pass_joint(&z);
                 else pass_swapped(&z);
         }
     }
 }
 
-/* out = the sum of the partials in order; those of narrow outputs are [tap][CO][CI], flipped ones with the taps reversed */
+/* out = the sum of the partials in order; those of SWAPPED are [tap][CO][CI] */
 static void finish_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
     const fg_conv_geom *g = &p->g;
-    int64_t block = g->ci * g->co, taps = (int64_t)g->kh * g->kw, size = taps * block,
-            end = size * (chunk + 1) / p->finish_chunks;
-    bool turned = p->algo == C_DW_SWAPPED || p->priv[Q_FLIP];
+    int64_t block = g->ci * g->co, size = (int64_t)g->kh * g->kw * block, end = size * (chunk + 1) / p->finish_chunks;
     const float *parts = a->partials;
     for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
-        int64_t at = i;
-        if (turned) {
-            int64_t tap = p->priv[Q_FLIP] ? taps - 1 - i / block : i / block;
-            at = tap * block + i % g->co * g->ci + i % block / g->co;
-        }
+        int64_t at = p->algo == C_DW_SWAPPED ? i / block * block + i % g->co * g->ci + i % block / g->co : i;
         float sum = parts[at];
         for (int64_t q = 1; q < p->priv[Q_IG]; q++) sum += parts[q * size + at];
         a->out[i] = sum;

@@ -95,6 +95,8 @@ void fg_kernels_avx2_conv(fg_kernels *k);
 void fg_kernels_avx512_conv(fg_kernels *k);
 void fg_kernels_amx_conv(fg_kernels *k);
 
+extern const fg_conv_kernel fg_conv_narrow_avx2, fg_conv_narrow_avx512; /* conv_narrow_<isa>.c */
+
 /* FMA peak of one thread in FLOP/s by a loop over registers, about `seconds` long; 0 when the machine lacks the ISA. For
  * the benchmarks: a kernel's rate is told as a share of this. */
 double fg_peak_flops(fg_isa_level isa, double seconds);

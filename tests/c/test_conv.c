@@ -1,8 +1,8 @@
-/* test_conv.c: convolutions of every ISA of this machine, all three directions, against sums in double: the layers of the
- * reference networks, and odd geometries (maps of one pixel, rectangles, uneven padding, strides to 4, kernels larger than
- * the map, channels from 1 to 64). Bias and activations, the same bits for any number of workers, NaN and infinities
- * reaching exactly the outputs that use them, sizes of scratch and partials within their contract.
- * build: both */
+/* test_conv.c: every convolution kernel of every ISA of this machine that asks for no flag, wherever it fits, all three
+ * directions, against sums in double: the layers of the reference networks, and odd geometries (maps of one pixel,
+ * rectangles, uneven padding, strides to 4, kernels larger than the map, channels from 1 to 64). Bias and activations, the same
+ * bits for any number of workers, NaN and infinities reaching exactly the outputs that use them, sizes of scratch and partials
+ * within their contract. build: both */
 #include "product_cases.h"
 
 /* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
@@ -93,6 +93,28 @@ static const fg_conv_geom geoms[] = {
     { 70, 2, 2, 3, 2, 2, 4, 2, 2, 1, 1, 0, 0 },
     { 10, 70, 1, 9, 1, 1, 2, 70, 1, 1, 1, 0, 0 },
     { 2, 70, 2, 20, 5, 2, 3, 70, 1, 1, 1, 2, 0 },
+    /* few channels against many: every way of striding, odd widths, borders wider than the middle, images one by one */
+    { 5, 28, 28, 1, 14, 14, 64, 3, 3, 2, 2, 0, 0 },
+    { 1, 28, 28, 1, 28, 28, 32, 5, 5, 1, 1, 2, 2 },
+    { 7, 13, 37, 1, 13, 37, 19, 5, 3, 1, 1, 2, 1 },
+    { 5, 9, 31, 2, 5, 16, 33, 3, 5, 2, 2, 1, 2 },
+    { 1, 17, 26, 2, 17, 13, 16, 5, 4, 1, 2, 2, 1 },
+    { 7, 12, 27, 3, 6, 14, 24, 4, 4, 2, 2, 1, 1 },
+    { 1, 40, 45, 3, 14, 15, 17, 5, 5, 3, 3, 2, 1 },
+    { 5, 7, 29, 4, 7, 29, 21, 3, 3, 1, 1, 1, 1 },
+    { 7, 6, 24, 5, 6, 12, 23, 3, 6, 1, 2, 1, 2 },
+    { 1, 33, 19, 8, 33, 19, 40, 3, 3, 1, 1, 1, 1 },
+    { 5, 8, 25, 15, 4, 13, 32, 4, 3, 2, 2, 1, 1 },
+    { 9, 14, 14, 1, 14, 14, 16, 3, 3, 1, 1, -1, 3 },
+    { 7, 3, 20, 1, 5, 20, 8, 7, 9, 1, 1, 4, 4 },
+    { 33, 6, 14, 1, 3, 14, 9, 3, 3, 2, 1, 1, 1 },
+    { 3, 50, 14, 1, 50, 14, 20, 3, 3, 1, 1, 1, 1 },
+    /* and many against few */
+    { 5, 12, 17, 64, 12, 17, 1, 3, 3, 1, 1, 1, 1 },
+    { 7, 9, 15, 24, 7, 13, 2, 5, 5, 1, 1, 1, 1 },
+    { 1, 14, 13, 32, 14, 13, 3, 5, 3, 1, 1, 2, 1 },
+    { 5, 7, 12, 33, 8, 13, 5, 4, 4, 1, 1, 2, 2 },
+    { 7, 5, 21, 16, 5, 21, 15, 3, 3, 1, 1, 1, 1 },
 };
 enum { GEOMS = sizeof geoms / sizeof *geoms };
 
@@ -109,13 +131,27 @@ static double macs(const fg_conv_geom *g) { return (double)y_size(g) * (double)(
 typedef struct problem {
     fg_conv_geom g;
     fg_conv_dir dir;
+    const fg_conv_kernel *kernel;
     fence x, w, y, out, bias;
     fg_conv_args a;
 } problem;
 
-static problem problem_new(int which, fg_conv_dir dir, bool at_start) {
+/* The i-th kernel of this level's own that a caller without flags may get for this geometry; the first is the one it gets,
+ * the others serve those that the first does not fit. Kernels of lower levels, further down the table's list, have their
+ * turn with their level. NULL after the last. */
+static const fg_conv_kernel *kernel_at(fg_isa_level isa, int which, fg_conv_dir dir, int i) {
+    const fg_conv_kernel *const *c = fg_kernels_for(isa)->conv;
+    for (int at = 0; at < FG_CONV_KERNELS && c[at]; at++)
+        if (c[at]->isa == isa && !c[at]->needs && (!c[at]->fits || c[at]->fits(&geoms[which], dir)) && i-- == 0) return c[at];
+    return NULL;
+}
+#define EACH_KERNEL(c, isa, which, dir)                                                                                          \
+    for (int c##_i = 0; c##_i < FG_CONV_KERNELS; c##_i++)                                                                        \
+        for (const fg_conv_kernel *c = kernel_at(isa, which, (fg_conv_dir)(dir), c##_i); c; c = NULL)
+
+static problem problem_new(const fg_conv_kernel *kernel, int which, fg_conv_dir dir, bool at_start) {
     const fg_conv_geom *g = &geoms[which];
-    problem p = { .g = *g, .dir = dir };
+    problem p = { .g = *g, .dir = dir, .kernel = kernel };
     random_state = (uint64_t)which + 1;
     p.x = fence_random(x_size(g), at_start), p.w = fence_random(w_size(g), at_start);
     p.y = fence_random(y_size(g), at_start), p.out = fence_random(out_size(g, dir), at_start);
@@ -133,7 +169,8 @@ static void problem_free(problem *p) {
 
 static void drive(fg_context *ctx, problem *p) {
     fg_conv_plan plan;
-    fg_conv_choose(ctx->k, &p->g, p->dir, 0, &plan);
+    p->kernel->plan(&p->g, p->dir, &plan);
+    plan.kernel = p->kernel;
     ck_assert_int_ge(plan.chunks, 1);
     ck_assert_uint_le(plan.partials, (size_t)32 << 20);
     ck_assert_uint_eq(plan.scratch % 64, 0);
@@ -204,16 +241,16 @@ static void check_output(const fg_context *ctx, const problem *p, int which, int
     double bias = p->a.bias ? (double)p->a.bias[at % channels] : 0;
     double want = act_exact(t.sum + bias, p->a.act, (double)p->a.slope), got = (double)p->out.p[at];
     double tol = real_eps * ((4 + sqrt((double)t.terms)) * t.size + fabs(bias) + 4 * fabs(want) + 1e-3);
-    REQUIRE(fabs(got - want) <= tol, "%s, geometry %d, %s, bias %d, act %d: output %ld is %.9g, expected %.9g", ctx->k->isa,
-            which, dir_names[p->dir], p->a.bias != NULL, (int)p->a.act, (long)at, got, want);
+    REQUIRE(fabs(got - want) <= tol, "%s %s, geometry %d, %s, bias %d, act %d: output %ld is %.9g, expected %.9g", ctx->k->isa,
+            p->kernel->name, which, dir_names[p->dir], p->a.bias != NULL, (int)p->a.act, (long)at, got, want);
 }
 
 /* All outputs of small problems; of large ones the corners, a sample, and that nothing was left unwritten. */
 static void check_problem(const fg_context *ctx, const problem *p, int which) {
     int64_t size = out_size(&p->g, p->dir);
     for (int64_t i = 0; i < size; i++)
-        REQUIRE(isfinite(p->out.p[i]), "%s, geometry %d, %s: output %ld is %g", ctx->k->isa, which, dir_names[p->dir], (long)i,
-                (double)p->out.p[i]);
+        REQUIRE(isfinite(p->out.p[i]), "%s %s, geometry %d, %s: output %ld is %g", ctx->k->isa, p->kernel->name, which,
+                dir_names[p->dir], (long)i, (double)p->out.p[i]);
     if (macs(&p->g) < 1.5e6) {
         for (int64_t i = 0; i < size; i++) check_output(ctx, p, which, i);
         return;
@@ -228,10 +265,15 @@ START_TEST(geometries) {
         fg_context *ctx = context_for(isa);
         for (int i = 0; i < GEOMS; i++)
             for (int d = 0; d < 3; d++) {
-                problem p = problem_new(i, (fg_conv_dir)d, (i + d) % 2);
-                drive(ctx, &p);
-                check_problem(ctx, &p, i);
-                problem_free(&p);
+                fg_conv_plan chosen;
+                ck_assert(fg_conv_choose(ctx->k, &geoms[i], (fg_conv_dir)d, 0, &chosen));
+                ck_assert_ptr_eq(chosen.kernel, kernel_at(isa, i, (fg_conv_dir)d, 0));
+                EACH_KERNEL(c, isa, i, d) {
+                    problem p = problem_new(c, i, (fg_conv_dir)d, (i + d) % 2);
+                    drive(ctx, &p);
+                    check_problem(ctx, &p, i);
+                    problem_free(&p);
+                }
             }
         fg_context_free(ctx);
     }
@@ -244,14 +286,14 @@ START_TEST(bias_and_activation) {
         for (int i = 0; i < GEOMS; i++) {
             if (macs(&geoms[i]) > 1e7) continue;
             for (int d = 0; d < 2; d++)
-                for (int v = 0; v < 3; v++) {
-                    problem p = problem_new(i, (fg_conv_dir)d, i % 2);
-                    p.a.act = (fg_act)((i + v * 2 + d) % 6), p.a.slope = (fg_real)0.2;
-                    if (v) p.a.bias = p.bias.p;
-                    drive(ctx, &p);
-                    check_problem(ctx, &p, i);
-                    problem_free(&p);
-                }
+                for (int v = 0; v < 3; v++) EACH_KERNEL(c, isa, i, d) {
+                        problem p = problem_new(c, i, (fg_conv_dir)d, i % 2);
+                        p.a.act = (fg_act)((i + v * 2 + d) % 6), p.a.slope = (fg_real)0.2;
+                        if (v) p.a.bias = p.bias.p;
+                        drive(ctx, &p);
+                        check_problem(ctx, &p, i);
+                        problem_free(&p);
+                    }
         }
         fg_context_free(ctx);
     }
@@ -263,19 +305,19 @@ START_TEST(same_bits_for_any_team) {
         fg_context *ctx[3];
         for (int t = 0; t < 3; t++) ctx[t] = context_for(isa), fg_set_threads(ctx[t], t + 1);
         for (int i = 0; i < GEOMS; i++)
-            for (int d = 0; d < 3; d++) {
-                size_t bytes = (size_t)out_size(&geoms[i], (fg_conv_dir)d) * sizeof(fg_real);
-                problem p = problem_new(i, (fg_conv_dir)d, false);
-                fg_real *first = malloc(bytes);
-                for (int t = 0; t < 3; t++) {
-                    drive(ctx[t], &p);
-                    if (t == 0) memcpy(first, p.out.p, bytes);
-                    REQUIRE(!memcmp(first, p.out.p, bytes), "%s, geometry %d, %s: other bits with %d threads", ctx[t]->k->isa, i,
-                            dir_names[d], t + 1);
+            for (int d = 0; d < 3; d++) EACH_KERNEL(c, isa, i, d) {
+                    size_t bytes = (size_t)out_size(&geoms[i], (fg_conv_dir)d) * sizeof(fg_real);
+                    problem p = problem_new(c, i, (fg_conv_dir)d, false);
+                    fg_real *first = malloc(bytes);
+                    for (int t = 0; t < 3; t++) {
+                        drive(ctx[t], &p);
+                        if (t == 0) memcpy(first, p.out.p, bytes);
+                        REQUIRE(!memcmp(first, p.out.p, bytes), "%s %s, geometry %d, %s: other bits with %d threads",
+                                ctx[t]->k->isa, c->name, i, dir_names[d], t + 1);
+                    }
+                    free(first);
+                    problem_free(&p);
                 }
-                free(first);
-                problem_free(&p);
-            }
         for (int t = 0; t < 3; t++) fg_context_free(ctx[t]);
     }
 }
@@ -291,8 +333,8 @@ static void mark_product(void *arg, int64_t xi, int64_t wi, int64_t yi) {
 }
 
 /* One NaN or infinity in an operand: outputs are not finite where, and only where, a product uses it. */
-static void spread(fg_context *ctx, int i, fg_conv_dir dir, int operand, fg_real bad) {
-    problem p = problem_new(i, dir, false);
+static void spread(fg_context *ctx, const fg_conv_kernel *c, int i, fg_conv_dir dir, int operand, fg_real bad) {
+    problem p = problem_new(c, i, dir, false);
     fence *f = operand == 0 ? &p.x : operand == 1 ? &p.w : &p.y;
     int64_t size = operand == 0 ? x_size(&p.g) : operand == 1 ? w_size(&p.g) : y_size(&p.g), outs = out_size(&p.g, dir);
     for (int round = 0; round < 3; round++) {
@@ -304,8 +346,8 @@ static void spread(fg_context *ctx, int i, fg_conv_dir dir, int operand, fg_real
         mark m = { out_operand(dir), calloc((size_t)outs, 1) };
         products(&p.g, operand, at, mark_product, &m);
         for (int64_t o = 0; o < outs; o++)
-            REQUIRE(isfinite(p.out.p[o]) == !m.hit[o], "%s, geometry %d, %s: %g in operand %d at %ld, output %ld is %g",
-                    ctx->k->isa, i, dir_names[dir], (double)bad, operand, (long)at, (long)o, (double)p.out.p[o]);
+            REQUIRE(isfinite(p.out.p[o]) == !m.hit[o], "%s %s, geometry %d, %s: %g in operand %d at %ld, output %ld is %g",
+                    ctx->k->isa, c->name, i, dir_names[dir], (double)bad, operand, (long)at, (long)o, (double)p.out.p[o]);
         free(m.hit);
     }
     problem_free(&p);
@@ -321,7 +363,8 @@ START_TEST(special_values_stay_where_they_belong) {
                     if (operand == out_operand((fg_conv_dir)d)) continue;
                     if (operand == 1 && geoms[i].n < 6 && isa != FG_ISA_SCALAR)
                         continue; /* documented: zeros stand for taps outside */
-                    spread(ctx, i, (fg_conv_dir)d, operand, operand == 1 || i % 2 ? (fg_real)INFINITY : (fg_real)NAN);
+                    EACH_KERNEL(c, isa, i, d)
+                    spread(ctx, c, i, (fg_conv_dir)d, operand, operand == 1 || i % 2 ? (fg_real)INFINITY : (fg_real)NAN);
                 }
         }
         fg_context_free(ctx);
