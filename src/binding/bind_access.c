@@ -18,7 +18,7 @@ static void store_value(fg_tensor *t, int64_t i, double v) {
     fg_real r = (fg_real)v;
     if (t->dtype == FG_I32) *(int32_t *)p = (int32_t)v;
     else if (t->dtype == FG_U8) *(uint8_t *)p = (uint8_t)v;
-    else fg_convert(FG_F32, &r, t->dtype, p, 1);
+    else fg_convert(t->ctx, FG_F32, &r, t->dtype, p, 1);
 }
 
 static double check_value(lua_State *L, binding *b, const char *fname, int idx, const fg_tensor *t) {
@@ -118,7 +118,7 @@ static void write_slice(lua_State *L, binding *b, const char *fname, fg_tensor *
     for (int64_t o = 0; o < outer; o++) {
         int64_t at = (o * t->shape.dim[axis] + first) * inner, n = len * inner;
         if (v) {
-            fg_convert(v->dtype, (const char *)fg_data(v) + (size_t)(o * n) * fg_dtype_size(v->dtype), t->dtype,
+            fg_convert(t->ctx, v->dtype, (const char *)fg_data(v) + (size_t)(o * n) * fg_dtype_size(v->dtype), t->dtype,
                        (char *)fg_data(t) + (size_t)at * cell, (size_t)n);
         } else {
             for (int64_t i = 0; i < n; i++) store_value(t, at + i, c);

@@ -2,7 +2,7 @@
  *
  * A table starts as the scalar reference, then each ISA file overrides the slots it has something faster for. Tables
  * are built once per process, before first use, and never change afterwards, so any number of contexts and threads
- * read them without locks. Levels without files of their own (bf16, AMX) use the widest level below them; `isa` names
+ * read them without locks. Levels without files of their own (AMX) use the widest level below them; `isa` names
  * the level whose kernels are in the table.
  *
  * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
@@ -24,11 +24,13 @@ static void build_tables(void) {
         fg_kernels_scalar(k);
         fg_kernels_scalar_gemm(k);
         fg_kernels_scalar_conv(k);
+        fg_kernels_scalar_bf16(k);
         k->isa = fg_isa_name(FG_ISA_SCALAR);
 #ifdef FG_HAVE_X86
         if (isa >= FG_ISA_AVX2) {
             fg_kernels_avx2(k);
             fg_kernels_avx2_product(k);
+            k->gemm16[0] = NULL; /* f32 tiles on converted operands are faster than the reference */
             k->isa = fg_isa_name(FG_ISA_AVX2);
         }
         if (isa >= FG_ISA_AVX512) {

@@ -4,6 +4,7 @@
  * workspace, which is laid out
  *
  *     gemm:  [shared][scratch of worker 0][scratch of worker 1]...
+ *     gemm16 and
  *     conv:  [scratch of worker 0][scratch of worker 1]...[partials]
  *
  * in pieces rounded up to 64 bytes (fg_alloc aligns the base). Passes follow one another: pack, run, finish; each
@@ -44,6 +45,62 @@ void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a
     if (p->pack_chunks) fg_parallel(ctx, p->pack_chunks, gemm_pack_chunk, &j);
     fg_parallel(ctx, p->chunks, gemm_run_chunk, &j);
     if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
+}
+
+bool fg_gemm16_choose(const fg_kernels *k, const fg_gemm16_args *a, fg_gemm16_plan *p) {
+    for (int i = 0; i < FG_GEMM16_KERNELS && k->gemm16[i]; i++) {
+        const fg_gemm16_kernel *g = k->gemm16[i];
+        if (g->fits && !g->fits(a)) continue;
+        *p = (fg_gemm16_plan){ 0 };
+        g->plan(a, p);
+        p->kernel = g;
+        return true;
+    }
+    return false;
+}
+
+void fg_gemm16_prefer(fg_kernels *k, const fg_gemm16_kernel *kernel) {
+    for (int i = FG_GEMM16_KERNELS - 1; i > 0; i--) k->gemm16[i] = k->gemm16[i - 1];
+    k->gemm16[0] = kernel;
+}
+
+typedef struct gemm16_job {
+    const fg_gemm16_plan *p;
+    const fg_gemm16_args *a;
+    void *packed;
+} gemm16_job;
+
+static void gemm16_pack_chunk(void *arg, int chunk, int worker) {
+    (void)worker;
+    gemm16_job *j = arg;
+    j->p->kernel->pack(j->p, j->a, j->packed, chunk);
+}
+static void gemm16_run_chunk(void *arg, int chunk, int worker) {
+    gemm16_job *j = arg;
+    j->p->kernel->run(j->p, j->a, chunk, worker);
+}
+static void gemm16_finish_chunk(void *arg, int chunk, int worker) {
+    (void)worker;
+    gemm16_job *j = arg;
+    j->p->kernel->finish(j->p, j->a, chunk);
+}
+
+size_t fg_gemm16_workspace(const fg_context *ctx, const fg_gemm16_plan *p) {
+    return round64((size_t)fg_get_threads(ctx) * p->scratch) + round64(p->partials);
+}
+
+void fg_gemm16_pack_drive(fg_context *ctx, const fg_gemm16_plan *p, const fg_gemm16_args *a, void *packed) {
+    gemm16_job j = { p, a, packed };
+    if (p->packed) fg_parallel(ctx, p->pack_chunks, gemm16_pack_chunk, &j);
+}
+
+void fg_gemm16_drive(fg_context *ctx, const fg_gemm16_plan *p, fg_gemm16_args *a, const void *packed, void *workspace) {
+    gemm16_job j = { p, a, NULL };
+    a->packed = packed;
+    a->scratch = workspace;
+    a->partials = workspace ? (char *)workspace + round64((size_t)fg_get_threads(ctx) * p->scratch) : NULL;
+    fg_parallel(ctx, p->chunks, gemm16_run_chunk, &j);
+    if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm16_finish_chunk, &j);
 }
 
 bool fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p) {

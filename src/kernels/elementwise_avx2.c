@@ -5,6 +5,7 @@
 
 #ifdef FG_HAVE_X86
 
+#include "body_convert.h"
 #include "body_elementwise.h"
 #include "body_reduce.h"
 #include "body_norm.h"
@@ -12,6 +13,7 @@
 #include "body_pool.h"
 
 void fg_kernels_avx2(fg_kernels *k) {
+    register_convert(k);
     register_elementwise(k);
     register_reduce(k);
     register_norm(k);

@@ -72,6 +72,49 @@ typedef struct fg_gemm_plan {
     int64_t priv[12];
 } fg_gemm_plan;
 
+/* ---------------------------------------------------------------- bf16 GEMM: C[M][N] = act(op(A) op(B) + bias)
+ * Operands are bf16, products and sums f32 (vdpbf16ps, AMX tiles, or fg_real in the scalar reference). */
+typedef struct fg_gemm16_args {
+    int64_t m, n, k;
+    bool ta, tb; /* as in fg_gemm_args */
+    const uint16_t *a, *b;
+    int64_t lda, ldb, ldc;
+    fg_real *c;          /* [M][N]; where NULL, */
+    uint16_t *c16;       /* [M][N] is written, rounded once, after bias and activation */
+    const fg_real *bias; /* [N] or NULL */
+    fg_act act;
+    fg_real slope;
+    /* set by fg_gemm16_drive: */
+    const void *packed; /* from the kernel's pack, or NULL when plan.packed == 0; b may be NULL in run when it is given */
+    void *scratch;      /* plan.scratch bytes per worker, contiguous: worker i uses scratch + i*plan.scratch */
+    void *partials;     /* plan.partials bytes */
+} fg_gemm16_args;
+struct fg_gemm16_kernel;
+typedef struct fg_gemm16_plan {
+    const struct fg_gemm16_kernel *kernel; /* who made the plan and runs it; set by fg_gemm16_choose */
+    size_t packed;                         /* bytes of packed B, 0 when b is used as it is */
+    int layout;        /* plans of one kernel with equal layout, n, k, ldb, tb pack B alike: the key of a cache */
+    size_t scratch;    /* bytes per worker, a multiple of 64 */
+    size_t partials;   /* bytes in all, at most 32 MB */
+    int pack_chunks;   /* pieces of pack */
+    int chunks;        /* pieces of run, by problem size only */
+    int finish_chunks; /* pieces of finish (fixed-tree sum when k is split), 0 when unused */
+    int64_t priv[12];
+} fg_gemm16_plan;
+
+/* One method of bf16 products at one ISA, listed like the convolution kernels below. fits and plan look at sizes, transposes,
+ * strides and activation, never at pointers (nor at c and c16: a plan serves both). */
+typedef struct fg_gemm16_kernel {
+    const char *name;                      /* "scalar", "vdpbf16", "amx", ... */
+    fg_isa_level isa;                      /* the level it is compiled for */
+    bool (*fits)(const fg_gemm16_args *a); /* NULL: fits everything */
+    void (*plan)(const fg_gemm16_args *a, fg_gemm16_plan *p);
+    void (*pack)(const fg_gemm16_plan *p, const fg_gemm16_args *a, void *packed, int chunk); /* NULL when never asked for */
+    void (*run)(const fg_gemm16_plan *p, const fg_gemm16_args *a, int chunk, int worker);
+    void (*finish)(const fg_gemm16_plan *p, const fg_gemm16_args *a, int chunk); /* likewise */
+} fg_gemm16_kernel;
+enum { FG_GEMM16_KERNELS = 4 };
+
 /* ---------------------------------------------------------------- convolution, one geometry for all three directions
  * The strided convolution x[N][H][W][CI], w[KH][KW][CI][CO] -> y[N][OH][OW][CO];
  * y[n][oh][ow] = sum x[n][oh*sh - pt + a][ow*sw - pl + b] w[a][b], zero outside the image (bottom/right padding is implied
@@ -146,6 +189,11 @@ typedef struct fg_sgd_args {
 typedef struct fg_kernels {
     const char *isa;
 
+    /* conversion; to bf16 rounds to nearest even, keeps denormals, and leaves a NaN a quiet NaN */
+    void (*to_bf16)(const fg_real *x, uint16_t *y, size_t n);
+    void (*from_bf16)(const uint16_t *x, fg_real *y, size_t n);
+    void (*from_u8)(const uint8_t *x, fg_real *y, size_t n);
+
     /* elementwise */
     void (*unary[FG_UN_COUNT])(const fg_real *x, fg_real *y, size_t n, fg_real a, fg_real b);
     void (*unary_grad[FG_UN_COUNT])(const fg_real *dy, const fg_real *v, fg_real *dx, size_t n, fg_real a, fg_real b);
@@ -199,6 +247,8 @@ typedef struct fg_kernels {
     void (*gemm_run)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, void *scratch,
                      int chunk); /* scratch: this worker's */
     void (*gemm_finish)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk);
+    /* bf16 products, most preferred first; empty at levels that have nothing better than f32 products of converted operands */
+    const fg_gemm16_kernel *gemm16[FG_GEMM16_KERNELS];
     const fg_conv_kernel *conv[FG_CONV_KERNELS]; /* most preferred first; the last that is not NULL fits everything */
 
     /* optimizers */
@@ -217,6 +267,7 @@ const fg_kernels *fg_kernels_for(fg_isa_level isa);
 void fg_kernels_scalar(fg_kernels *k);      /* elementwise, reductions, norm, pool, optimizers: scalar_basic*.c */
 void fg_kernels_scalar_gemm(fg_kernels *k); /* scalar_gemm.c */
 void fg_kernels_scalar_conv(fg_kernels *k); /* scalar_conv.c */
+void fg_kernels_scalar_bf16(fg_kernels *k); /* scalar_bf16.c: conversions for every table, products for the scalar one */
 #if defined(__x86_64__) && !defined(FG_DOUBLE)
 #define FG_HAVE_X86 1
 void fg_kernels_avx2(fg_kernels *k);         /* elementwise family */
@@ -239,9 +290,16 @@ bool fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir,
 /* For dispatch: puts a kernel before those already in the table. */
 void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel);
 
+/* The same for bf16 products: false when the table has no kernel for them (convert to f32 then). */
+bool fg_gemm16_choose(const fg_kernels *k, const fg_gemm16_args *a, fg_gemm16_plan *p);
+void fg_gemm16_prefer(fg_kernels *k, const fg_gemm16_kernel *kernel);
+
 /* Threaded drivers over the slots (driver.c), the same for every ISA: workspace is the caller's, sized by the plan. */
 size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p);
 void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace);
+size_t fg_gemm16_workspace(const fg_context *ctx, const fg_gemm16_plan *p); /* packed B not included */
+void fg_gemm16_pack_drive(fg_context *ctx, const fg_gemm16_plan *p, const fg_gemm16_args *a, void *packed);
+void fg_gemm16_drive(fg_context *ctx, const fg_gemm16_plan *p, fg_gemm16_args *a, const void *packed, void *workspace);
 size_t fg_conv_workspace(const fg_context *ctx,
                          const fg_conv_plan *p); /* scratch of all workers and partials, packed not included */
 void fg_conv_pack_drive(fg_context *ctx, const fg_conv_plan *p, const fg_real *w, void *packed);

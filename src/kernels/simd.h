@@ -92,6 +92,18 @@ V_INLINE vm v_ge_u32(const uint32_t *u, uint32_t t) {
 /* lanes whose byte is not 0; reads W bytes */
 V_INLINE vm v_bytes(const uint8_t *c) { return _mm_test_epi8_mask(_mm_loadu_si128((const __m128i *)c), _mm_set1_epi8(-1)); }
 V_INLINE vm v_all(bool on) { return on ? 0xffff : 0; }
+/* W bf16 numbers (bf16.h) as floats and back, rounded to nearest even, NaN made quiet; W bytes as floats */
+V_INLINE vf v_widen(__m256i h) { return v_from_bits(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+V_INLINE vf v_load_bf16(const uint16_t *p) { return v_widen(_mm256_loadu_si256((const __m256i *)p)); }
+V_INLINE vf v_loadn_bf16(const uint16_t *p, size_t n) { return v_widen(_mm256_maskz_loadu_epi16(v_first(n), p)); }
+V_INLINE __m256i v_narrow(vf x) {
+    vi b = v_bits(x), high = _mm512_srli_epi32(b, 16);
+    vi sum = vi_add(vi_add(b, vi_set(0x7fff)), _mm512_and_si512(high, vi_set(1)));
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(_mm512_srli_epi32(sum, 16), v_isnan(x), high, vi_set(0x40)));
+}
+V_INLINE void v_store_bf16(uint16_t *p, vf x) { _mm256_storeu_si256((__m256i *)p, v_narrow(x)); }
+V_INLINE void v_storen_bf16(uint16_t *p, vf x, size_t n) { _mm256_mask_storeu_epi16(p, v_first(n), v_narrow(x)); }
+V_INLINE vf v_load_u8(const uint8_t *p) { return v_from_int(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
 
 /* 16 partial results: one register */
 enum { NW = 1 };
@@ -197,6 +209,27 @@ V_INLINE vm v_bytes(const uint8_t *c) {
     return _mm256_castsi256_ps(_mm256_cmpgt_epi32(x, _mm256_setzero_si256()));
 }
 V_INLINE vm v_all(bool on) { return _mm256_castsi256_ps(_mm256_set1_epi32(on ? -1 : 0)); }
+V_INLINE vf v_widen(__m128i h) { return v_from_bits(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+V_INLINE vf v_load_bf16(const uint16_t *p) { return v_widen(_mm_loadu_si128((const __m128i *)p)); }
+V_INLINE vf v_loadn_bf16(const uint16_t *p, size_t n) {
+    uint16_t part[8] = { 0 };
+    for (size_t i = 0; i < n; i++) part[i] = p[i];
+    return v_load_bf16(part);
+}
+V_INLINE __m128i v_narrow(vf x) {
+    vi b = v_bits(x), high = _mm256_srli_epi32(b, 16);
+    vi sum = vi_add(vi_add(b, vi_set(0x7fff)), _mm256_and_si256(high, vi_set(1)));
+    vf r = v_sel(v_isnan(x), v_from_bits(_mm256_or_si256(high, vi_set(0x40))), v_from_bits(_mm256_srli_epi32(sum, 16)));
+    vi w = v_bits(r);
+    return _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+}
+V_INLINE void v_store_bf16(uint16_t *p, vf x) { _mm_storeu_si128((__m128i *)p, v_narrow(x)); }
+V_INLINE void v_storen_bf16(uint16_t *p, vf x, size_t n) {
+    uint16_t part[8];
+    v_store_bf16(part, x);
+    for (size_t i = 0; i < n; i++) p[i] = part[i];
+}
+V_INLINE vf v_load_u8(const uint8_t *p) { return v_from_int(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
 
 enum { NW = 2 };
 typedef __m256 v8;

@@ -131,7 +131,7 @@ static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int 
     if (!out) { /* a view: forward made it */
         if (!(out = fg_scope_push(s, c.y))) goto fail;
     } else if (out != c.y) {
-        fg_convert(FG_F32, fg_data(c.y), FG_BF16, fg_data(out), (size_t)out->numel);
+        fg_convert_tensor(c.y, out);
     }
     if (node) {
         if (op->opts_size) memcpy(node->opts, copy.bytes, op->opts_size);

@@ -219,20 +219,8 @@ static fg_status infer_cast(fg_call *c) {
     c->out_dtype = ((const cast_opts *)c->opts)->dtype;
     return infer_same(c);
 }
-typedef struct cast_arg {
-    const fg_tensor *x;
-    fg_tensor *y;
-} cast_arg;
-static void cast_range(void *arg, int64_t first, int64_t end, int worker) {
-    const cast_arg *q = arg;
-    (void)worker;
-    fg_dtype from = (fg_dtype)q->x->dtype, to = (fg_dtype)q->y->dtype;
-    fg_convert(from, (const char *)fg_data(q->x) + (size_t)first * fg_dtype_size(from), to,
-               (char *)fg_data(q->y) + (size_t)first * fg_dtype_size(to), (size_t)(end - first));
-}
 static fg_status forward_cast(fg_call *c) {
-    cast_arg q = { c->in[0], c->y };
-    fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, cast_range, &q);
+    fg_convert_tensor(c->in[0], c->y);
     return FG_OK;
 }
 static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* gradients travel in f32 */

@@ -38,21 +38,21 @@ fg_tensor *fg_zeros(fg_scope *s, fg_dtype dt, fg_shape shape) {
 }
 
 /* One element of dtype dt at p from a double. */
-static void put(fg_dtype dt, void *p, double v) {
+static void put(const fg_context *ctx, fg_dtype dt, void *p, double v) {
     if (dt == FG_I32) { /* by way of fg_real a large i32 would lose its low bits */
         int32_t i = v != v ? 0 : v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : (int32_t)v;
         memcpy(p, &i, sizeof i);
         return;
     }
     fg_real r = (fg_real)v;
-    fg_convert(FG_F32, &r, dt, p, 1);
+    fg_convert(ctx, FG_F32, &r, dt, p, 1);
 }
 
 static void fill(fg_tensor *t, double value) {
     char *p = fg_data(t);
     size_t size = fg_dtype_size((fg_dtype)t->dtype), n = (size_t)t->numel;
     if (n == 0) return;
-    put((fg_dtype)t->dtype, p, value);
+    put(t->ctx, (fg_dtype)t->dtype, p, value);
     switch (size) {
     case 1: memset(p, *(unsigned char *)p, n); break;
     case 2:
@@ -95,7 +95,7 @@ fg_tensor *fg_arange(fg_scope *s, fg_dtype dt, double first, double step, int64_
     if (!t) return NULL;
     char *p = fg_data(t);
     size_t size = fg_dtype_size(dt);
-    for (int64_t i = 0; i < n; i++) put(dt, p + (size_t)i * size, first + (double)i * step);
+    for (int64_t i = 0; i < n; i++) put(s->ctx, dt, p + (size_t)i * size, first + (double)i * step);
     return finish(s, t);
 }
 
@@ -263,7 +263,7 @@ fg_status fg_tensor_copy(fg_tensor *dst, const fg_tensor *src) {
     } else {
         st = fg_tensor_begin_write(dst, "copy");
     }
-    if (st == FG_OK) fg_convert((fg_dtype)src->dtype, fg_data(src), (fg_dtype)dst->dtype, fg_data(dst), (size_t)dst->numel);
+    if (st == FG_OK) fg_convert_tensor(src, dst);
     fg_leave(ctx);
     return st;
 }

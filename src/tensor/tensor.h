@@ -9,6 +9,7 @@
 #define FG_TENSOR_H
 
 #include "base.h"
+#include "bf16.h"
 
 #define FG_INLINE_BYTES 64
 
@@ -55,11 +56,10 @@ size_t fg_tensor_bytes(const fg_tensor *t);
 /* Bumps the version after the checks of in-place writing; what names the caller in the message ("fill"). */
 fg_status fg_tensor_begin_write(fg_tensor *t, const char *what);
 
-/* bf16 <-> real, round to nearest even, NaN kept quiet */
-uint16_t fg_bf16_from_float(float f);
-float fg_bf16_to_float(uint16_t b);
 /* Converts n elements of dtype from to dtype to. Float to integer truncates and saturates, NaN gives 0. */
-void fg_convert(fg_dtype from, const void *src, fg_dtype to, void *dst, size_t n);
+void fg_convert(const fg_context *ctx, fg_dtype from, const void *src, fg_dtype to, void *dst, size_t n);
+/* The same for whole tensors of one size, src into dst, over the thread team. */
+void fg_convert_tensor(const fg_tensor *src, fg_tensor *dst);
 
 /* ---------------------------------------------------------------- scopes */
 struct fg_scope {
