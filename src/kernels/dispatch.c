@@ -38,6 +38,10 @@ static void build_tables(void) {
             fg_kernels_avx512_product(k);
             k->isa = fg_isa_name(FG_ISA_AVX512);
         }
+        if (isa >= FG_ISA_AVX512BF16) {
+            fg_kernels_avx512bf16_product(k);
+            k->isa = fg_isa_name(FG_ISA_AVX512BF16);
+        }
 #endif
     }
 }

@@ -274,6 +274,7 @@ void fg_kernels_avx2(fg_kernels *k);         /* elementwise family */
 void fg_kernels_avx2_product(fg_kernels *k); /* gemm and conv */
 void fg_kernels_avx512(fg_kernels *k);
 void fg_kernels_avx512_product(fg_kernels *k);
+void fg_kernels_avx512bf16_product(fg_kernels *k); /* bf16 products */
 #endif
 
 /* MXCSR: denormals flushed inside a context, the host's mode restored outside; installed as fg_thread_hooks. */

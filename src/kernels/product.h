@@ -73,6 +73,9 @@ void fg_kernels_avx512_conv(fg_kernels *k);
 double fg_peak_flops(fg_isa_level isa, double seconds);
 double fg_peak_flops_avx2(double seconds);
 double fg_peak_flops_avx512(double seconds);
+/* Likewise of bf16 products with f32 sums; 0 without AVX512-BF16. */
+double fg_peak_flops_bf16(double seconds);
+double fg_peak_flops_avx512bf16(double seconds);
 
 #endif
 #endif
