@@ -54,9 +54,9 @@ static fg_status forward_bce_logits(fg_call *c) {
     const fg_real *x = fg_reals(c->in[0]), *t = fg_reals(c->in[1]);
     fg_real *y = fg_reals(c->y);
     int64_t n = c->y->numel;
-    fg_run_unary(c->ctx, FG_UN_ABS, x, y, n, 0, 0);
-    fg_run_unary(c->ctx, FG_UN_AFFINE, y, y, n, -1, 0);
-    fg_run_unary(c->ctx, FG_UN_SOFTPLUS, y, y, n, 0, 0);
+    fg_run_unary(c->ctx, FG_UN_ABS, fg_span_reals(x), fg_span_reals(y), n, 0, 0);
+    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_span_reals(y), fg_span_reals(y), n, -1, 0);
+    fg_run_unary(c->ctx, FG_UN_SOFTPLUS, fg_span_reals(y), fg_span_reals(y), n, 0, 0);
     for (int64_t i = 0; i < n; i++) y[i] += (x[i] > 0 ? x[i] : 0) - x[i] * t[i];
     return FG_OK;
 }

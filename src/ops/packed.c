@@ -1,12 +1,27 @@
-/* packed.c: the cache of packed convolution weights.
+/* packed.c: the cache of weights in the forms that product kernels want.
  *
  * A parameter's packed form is worth keeping until the optimizer writes the parameter: D's real and fake passes and every
- * sample of a frozen G share it. Entries hang on the storage (fg_storage.packed), keyed by direction, algorithm and
- * geometry of the weight and by the storage's version; they die with the storage, with the version, or when the allocator
- * runs short (the evict hook drops all of them). Only leaf parameters are cached: other weights live for one call. */
+ * sample of a frozen G share it. So is, under bf16 precision, its rounded form. Entries hang on the storage
+ * (fg_storage.packed), keyed by everything that shapes the form (kernel, direction, geometry of the weight) and by the
+ * storage's version; they die with the storage, with the version, or when the allocator runs short (the evict hook drops all of
+ * them). Only leaf parameters are cached: other weights live for one call. */
 #include "packed.h"
 
 #include <string.h>
+
+/* What a form is and how it is made. The key is compared as a whole; unused words are zero. */
+typedef enum form_kind { CONV = 1, GEMM16, HALF, ROUNDED } form_kind;
+typedef struct form {
+    struct {
+        int64_t kind, bytes, offset;
+        const void *kernel;
+        int64_t word[40];
+    } key;
+    const fg_conv_plan *conv;
+    const fg_gemm16_plan *gemm16;
+    const fg_gemm16_args *args;
+    bool round;
+} form;
 
 typedef struct entry {
     struct entry *next;                /* of the same storage */
@@ -14,15 +29,15 @@ typedef struct entry {
     fg_storage *st;
     fg_context *ctx;
     void *data;
-    size_t bytes, offset;
+    size_t bytes;
     uint32_t version;
-    fg_conv_plan key;
+    form form; /* only its key outlives the call */
 } entry;
 
 typedef struct cache {
     entry *all;
     size_t bytes;
-    bool busy; /* packing: the evict hook must not take what is in use */
+    bool busy; /* making a form: the evict hook must not take what is in use */
 } cache;
 
 static void drop(entry *e) {
@@ -51,43 +66,124 @@ static size_t evict(fg_context *ctx, void *arg) {
     return freed;
 }
 
-/* Same packed layout: everything of the plan that pack may look at, except batch and map size, which weights do not have. */
-static bool same_key(const fg_conv_plan *a, const fg_conv_plan *b) {
-    const fg_conv_geom *x = &a->g, *y = &b->g;
-    return a->kernel == b->kernel && a->dir == b->dir && a->algo == b->algo && a->packed == b->packed && x->ci == y->ci && x->co == y->co &&
-           x->kh == y->kh && x->kw == y->kw && x->sh == y->sh && x->sw == y->sw && x->pt == y->pt && x->pl == y->pl &&
-           !memcmp(a->priv, b->priv, sizeof a->priv);
+typedef struct round_arg {
+    const fg_kernels *k;
+    const fg_real *src;
+    fg_real *dst;
+} round_arg;
+static void round_range(void *arg, int64_t i, int64_t end, int worker) {
+    enum { BLOCK = 1024 };
+    const round_arg *q = arg;
+    uint16_t half[BLOCK];
+    (void)worker;
+    for (; i < end; i += BLOCK) {
+        size_t n = (size_t)(end - i < BLOCK ? end - i : BLOCK);
+        q->k->to_bf16(q->src + i, half, n);
+        q->k->from_bf16(half, q->dst + i, n);
+    }
+}
+void fg_round_reals(fg_context *ctx, const fg_real *src, fg_real *dst, int64_t n) {
+    round_arg q = { ctx->k, src, dst };
+    fg_parallel_range(ctx, n, 16384, round_range, &q);
 }
 
-const void *fg_packed_get(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, bool *owned) {
+/* Bytes of what make needs beside its result: the rounded weight that is packed, when it is not one already. */
+static size_t aside(const form *f, const fg_tensor *w) {
+    if (f->key.kind == CONV && f->round) return (size_t)w->numel * sizeof(fg_real);
+    return f->key.kind == GEMM16 && w->dtype != FG_BF16 ? (size_t)w->numel * sizeof(uint16_t) : 0;
+}
+
+typedef struct half_arg {
+    const fg_tensor *w;
+    uint16_t *y;
+} half_arg;
+static void half_range(void *arg, int64_t first, int64_t end, int worker) {
+    const half_arg *q = arg;
+    (void)worker;
+    q->w->ctx->k->to_bf16(fg_reals(q->w) + first, q->y + first, (size_t)(end - first));
+}
+static void to_half(fg_context *ctx, const fg_tensor *w, uint16_t *y) {
+    half_arg q = { w, y };
+    fg_parallel_range(ctx, w->numel, 16384, half_range, &q);
+}
+
+static void make(fg_context *ctx, const form *f, fg_tensor *w, void *data, void *beside) {
+    switch ((form_kind)f->key.kind) {
+    case CONV:
+        if (f->round) fg_round_reals(ctx, fg_reals(w), beside, w->numel);
+        fg_conv_pack_drive(ctx, f->conv, f->round ? beside : fg_reals(w), data);
+        break;
+    case GEMM16: {
+        fg_gemm16_args a = *f->args;
+        a.b = beside ? beside : fg_data(w);
+        if (beside) to_half(ctx, w, beside);
+        fg_gemm16_pack_drive(ctx, f->gemm16, &a, data);
+        break;
+    }
+    case HALF: to_half(ctx, w, data); break;
+    case ROUNDED: fg_round_reals(ctx, fg_reals(w), data, w->numel); break;
+    }
+}
+
+static fg_packed get(fg_context *ctx, fg_tensor *w, form *f) {
     cache *c = ctx->packed_cache;
-    *owned = false;
+    f->key.offset = (int64_t)w->offset;
     bool keep = !w->node && w->storage->refs == 1 && !w->is_view && w->dtype == FG_F32 && w->refs > 1;
     if (keep) {
         for (entry *e = w->storage->packed, *next; e; e = next) {
             next = e->next;
             if (e->version != w->storage->version) drop(e);
-            else if (e->offset == w->offset && same_key(&e->key, p)) return e->data;
+            else if (!memcmp(&e->form.key, &f->key, sizeof f->key)) return (fg_packed){ e->data, 0 };
         }
     }
+    size_t bytes = f->key.bytes ? (size_t)f->key.bytes : 1, extra = aside(f, w);
     c->busy = true;
     entry *e = keep ? fg_alloc(ctx, sizeof *e) : NULL;
-    void *data = keep && !e ? NULL : fg_alloc(ctx, p->packed);
+    void *beside = extra && (e || !keep) ? fg_alloc(ctx, extra) : NULL;
+    void *data = (keep && !e) || (extra && !beside) ? NULL : fg_alloc(ctx, bytes);
     c->busy = false;
-    if (!data) {
+    if (data) make(ctx, f, w, data, beside);
+    fg_free(ctx, beside, extra);
+    if (!data || !keep) {
         fg_free(ctx, e, sizeof *e);
-        return NULL;
+        return (fg_packed){ data, data ? bytes : 0 };
     }
-    fg_conv_pack_drive(ctx, p, fg_reals(w), data);
-    *owned = !keep;
-    if (!keep) return data;
-    *e = (entry){ w->storage->packed, NULL, c->all, w->storage, ctx, data, p->packed, w->offset, w->storage->version, *p };
+    *e = (entry){ w->storage->packed, NULL, c->all, w->storage, ctx, data, bytes, w->storage->version, *f };
     w->storage->packed = e;
     w->storage->packed_drop = drop_storage;
     if (c->all) c->all->all_prev = e;
     c->all = e;
     c->bytes += e->bytes;
-    return data;
+    return (fg_packed){ data, 0 };
+}
+
+void fg_packed_free(fg_context *ctx, fg_packed p) {
+    if (p.owned) fg_free(ctx, (void *)p.data, p.owned);
+}
+
+/* Everything of the plan that pack may look at, except batch and map size, which weights do not have. */
+fg_packed fg_packed_conv(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, bool round) {
+    const fg_conv_geom *g = &p->g;
+    form f = { .key = { .kind = CONV, .bytes = (int64_t)p->packed, .kernel = p->kernel }, .conv = p, .round = round };
+    const int64_t words[] = { p->dir, p->algo, g->ci, g->co, g->kh, g->kw, g->sh, g->sw, g->pt, g->pl, round };
+    memcpy(f.key.word, words, sizeof words);
+    memcpy(f.key.word + sizeof words / sizeof *words, p->priv, sizeof p->priv);
+    _Static_assert(sizeof words + sizeof p->priv <= sizeof f.key.word, "the key holds a convolution's plan");
+    return get(ctx, w, &f);
+}
+
+fg_packed fg_packed_gemm16(fg_context *ctx, fg_tensor *w, const fg_gemm16_args *a, const fg_gemm16_plan *p) {
+    form f = { .key = { .kind = HALF, .bytes = w->numel * (int64_t)sizeof(uint16_t) } };
+    if (!p->packed) return w->dtype == FG_BF16 ? (fg_packed){ fg_data(w), 0 } : get(ctx, w, &f);
+    f = (form){ .key = { .kind = GEMM16, .bytes = (int64_t)p->packed, .kernel = p->kernel }, .gemm16 = p, .args = a };
+    const int64_t words[] = { p->layout, a->n, a->k, a->ldb, a->tb };
+    memcpy(f.key.word, words, sizeof words);
+    return get(ctx, w, &f);
+}
+
+fg_packed fg_packed_rounded(fg_context *ctx, fg_tensor *w) {
+    form f = { .key = { .kind = ROUNDED, .bytes = w->numel * (int64_t)sizeof(fg_real) } };
+    return get(ctx, w, &f);
 }
 
 static fg_status open_room(fg_context *ctx) {

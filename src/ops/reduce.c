@@ -195,7 +195,7 @@ static fg_status forward_min(fg_call *c) { return run(c, FG_RED_MIN); }
 static fg_status forward_mean(fg_call *c) {
     fg_status st = run(c, FG_RED_SUM);
     if (st != FG_OK) return st;
-    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_reals(c->y), fg_reals(c->y), c->y->numel,
+    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_span_of(c->y), fg_span_of(c->y), c->y->numel,
                  (fg_real)(1 / count(&c->in[0]->shape, c->opts)), 0);
     return FG_OK;
 }

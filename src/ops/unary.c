@@ -26,13 +26,13 @@ static fg_status infer_clamp(fg_call *c) {
     return infer_same(c);
 }
 static fg_status run(fg_call *c, fg_unary u, double a, double b) {
-    fg_run_unary(c->ctx, u, fg_reals(c->in[0]), fg_reals(c->y), c->y->numel, (fg_real)a, (fg_real)b);
+    fg_run_unary(c->ctx, u, fg_span_of(c->in[0]), fg_span_of(c->y), c->y->numel, (fg_real)a, (fg_real)b);
     return FG_OK;
 }
 static void run_grad(fg_vjp *v, fg_unary u, const fg_tensor *val, double a, double b) {
-    fg_tensor *dx = fg_vjp_new(v, &v->dy->shape);
+    fg_tensor *dx = fg_vjp_like(v, v->dy);
     if (!dx) return;
-    fg_run_unary_grad(v->ctx, u, fg_reals(v->dy), val ? fg_reals(val) : NULL, fg_reals(dx), dx->numel, (fg_real)a, (fg_real)b);
+    fg_run_unary_grad(v->ctx, u, fg_span_of(v->dy), fg_span_of(val), fg_span_of(dx), dx->numel, (fg_real)a, (fg_real)b);
     v->dx[0] = dx;
 }
 
@@ -102,7 +102,8 @@ static const fg_attr attrs_pow[] = { { "exponent", FG_A_REAL, true, offsetof(una
                                   .vjp = vjp_,                                                                                   \
                                   .vjp_fast = fast_##name_,                                                                      \
                                   .save_in = { save_x },                                                                         \
-                                  .save_out = save_y };
+                                  .save_out = save_y,                                                                            \
+                                  .half = (flags_)&FG_OPF_KEEP ? 1 : 0 };
 UNARY(affine, FG_UN_AFFINE, infer_same, attrs_affine, FG_OPF_KEEP, vjp_affine, 0, 0, o->a, o->b)
 UNARY(neg, FG_UN_AFFINE, infer_same, NO_ATTRS, FG_OPF_KEEP, vjp_neg, 0, 0, -1, 0)
 UNARY(exp, FG_UN_EXP, infer_same, NO_ATTRS, 0, vjp_exp, 0, 1, 0, 0)
@@ -178,7 +179,7 @@ static fg_status infer_act_grad(fg_call *c) {
 }
 static fg_status forward_act_grad(fg_call *c) {
     const act_grad_opts *o = c->opts;
-    fg_run_unary_grad(c->ctx, act_slot(o->act), fg_reals(c->in[0]), fg_reals(c->in[1]), fg_reals(c->y), c->y->numel,
+    fg_run_unary_grad(c->ctx, act_slot(o->act), fg_span_of(c->in[0]), fg_span_of(c->in[1]), fg_span_of(c->y), c->y->numel,
                       o->act == FG_ACT_NONE ? 1 : (fg_real)o->slope, 0);
     return FG_OK;
 }
@@ -197,6 +198,8 @@ static void vjp_act_grad(fg_vjp *v) {
 const fg_op fg_op_act_grad = { .name = "act_grad",
                                .n_min = 2,
                                .n_max = 2,
+                               .flags = FG_OPF_KEEP,
+                               .half = 3,
                                .opts_size = sizeof(act_grad_opts),
                                .attrs = attrs_act_grad,
                                .infer = infer_act_grad,
@@ -223,7 +226,7 @@ static fg_status forward_cast(fg_call *c) {
     fg_convert_tensor(c->in[0], c->y);
     return FG_OK;
 }
-static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* gradients travel in f32 */
+static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* the engine sees to its dtype */
 const fg_op fg_op_cast = { .name = "cast",
                            .n_min = 1,
                            .n_max = 1,
