@@ -263,7 +263,7 @@ static void gemm16_run(const fg_gemm16_plan *p, const fg_gemm16_args *args, int 
     }
     fg_gemm16_args a = *args;
     uint32_t *pa = (uint32_t *)(void *)((char *)a.scratch + (size_t)worker * p->scratch);
-    int64_t part = chunk % q[Q_PARTS], cell = chunk / q[Q_PARTS], gi = cell / q[Q_GN], gj = cell % q[Q_GN];
+    int64_t part = chunk % q[Q_PARTS], cell = chunk / q[Q_PARTS], gi = cell % q[Q_GM], gj = cell / q[Q_GM];
     int64_t n = pairs(a.k), p0 = n * part / q[Q_PARTS], p1 = n * (part + 1) / q[Q_PARTS];
     if (q[Q_PARTS] > 1) {
         a.c = (float *)a.partials + part * a.m * a.n;

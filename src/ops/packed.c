@@ -20,7 +20,8 @@ typedef struct form {
     const fg_conv_plan *conv;
     const fg_gemm16_plan *gemm16;
     const fg_gemm16_args *args;
-    bool round;
+    bool round; /* pack from the rounded weight */
+    bool brief; /* for this call alone, never cached */
 } form;
 
 typedef struct entry {
@@ -87,12 +88,6 @@ void fg_round_reals(fg_context *ctx, const fg_real *src, fg_real *dst, int64_t n
     fg_parallel_range(ctx, n, 16384, round_range, &q);
 }
 
-/* Bytes of what make needs beside its result: the rounded weight that is packed, when it is not one already. */
-static size_t aside(const form *f, const fg_tensor *w) {
-    if (f->key.kind == CONV && f->round) return (size_t)w->numel * sizeof(fg_real);
-    return f->key.kind == GEMM16 && w->dtype != FG_BF16 ? (size_t)w->numel * sizeof(uint16_t) : 0;
-}
-
 typedef struct half_arg {
     const fg_tensor *w;
     uint16_t *y;
@@ -107,28 +102,30 @@ static void to_half(fg_context *ctx, const fg_tensor *w, uint16_t *y) {
     fg_parallel_range(ctx, w->numel, 16384, half_range, &q);
 }
 
-static void make(fg_context *ctx, const form *f, fg_tensor *w, void *data, void *beside) {
+/* from: the weight's numbers as the form's base has them */
+static void make(fg_context *ctx, const form *f, const fg_tensor *w, const void *from, void *data) {
     switch ((form_kind)f->key.kind) {
-    case CONV:
-        if (f->round) fg_round_reals(ctx, fg_reals(w), beside, w->numel);
-        fg_conv_pack_drive(ctx, f->conv, f->round ? beside : fg_reals(w), data);
-        break;
+    case CONV: fg_conv_pack_drive(ctx, f->conv, from, data); break;
     case GEMM16: {
         fg_gemm16_args a = *f->args;
-        a.b = beside ? beside : fg_data(w);
-        if (beside) to_half(ctx, w, beside);
+        a.b = from;
         fg_gemm16_pack_drive(ctx, f->gemm16, &a, data);
         break;
     }
     case HALF: to_half(ctx, w, data); break;
-    case ROUNDED: fg_round_reals(ctx, fg_reals(w), data, w->numel); break;
+    case ROUNDED: fg_round_reals(ctx, from, data, w->numel); break;
     }
+}
+
+static form plain_form(const fg_tensor *w, form_kind kind) {
+    size_t size = kind == HALF ? sizeof(uint16_t) : sizeof(fg_real);
+    return (form){ .key = { .kind = kind, .bytes = w->numel * (int64_t)size } };
 }
 
 static fg_packed get(fg_context *ctx, fg_tensor *w, form *f) {
     cache *c = ctx->packed_cache;
     f->key.offset = (int64_t)w->offset;
-    bool keep = !w->node && w->storage->refs == 1 && !w->is_view && w->dtype == FG_F32 && w->refs > 1;
+    bool keep = !w->node && w->storage->refs == 1 && !w->is_view && w->dtype == FG_F32 && w->refs > 1 && !f->brief;
     if (keep) {
         for (entry *e = w->storage->packed, *next; e; e = next) {
             next = e->next;
@@ -136,14 +133,21 @@ static fg_packed get(fg_context *ctx, fg_tensor *w, form *f) {
             else if (!memcmp(&e->form.key, &f->key, sizeof f->key)) return (fg_packed){ e->data, 0 };
         }
     }
-    size_t bytes = f->key.bytes ? (size_t)f->key.bytes : 1, extra = aside(f, w);
+    /* Two packed forms of one weight (forward, input gradient) are made from one rounding, where that costs half the bytes. */
+    fg_packed base = { fg_data(w), 0 };
+    if ((f->key.kind == GEMM16 && w->dtype != FG_BF16) || (f->key.kind == CONV && f->round)) {
+        form rounded = plain_form(w, f->key.kind == CONV ? ROUNDED : HALF);
+        rounded.brief = f->key.kind == CONV;
+        base = get(ctx, w, &rounded);
+        if (!base.data) return base;
+    }
+    size_t bytes = f->key.bytes ? (size_t)f->key.bytes : 1;
     c->busy = true;
     entry *e = keep ? fg_alloc(ctx, sizeof *e) : NULL;
-    void *beside = extra && (e || !keep) ? fg_alloc(ctx, extra) : NULL;
-    void *data = (keep && !e) || (extra && !beside) ? NULL : fg_alloc(ctx, bytes);
+    void *data = keep && !e ? NULL : fg_alloc(ctx, bytes);
     c->busy = false;
-    if (data) make(ctx, f, w, data, beside);
-    fg_free(ctx, beside, extra);
+    if (data) make(ctx, f, w, base.data, data);
+    fg_packed_free(ctx, base);
     if (!data || !keep) {
         fg_free(ctx, e, sizeof *e);
         return (fg_packed){ data, data ? bytes : 0 };
@@ -173,7 +177,7 @@ fg_packed fg_packed_conv(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, b
 }
 
 fg_packed fg_packed_gemm16(fg_context *ctx, fg_tensor *w, const fg_gemm16_args *a, const fg_gemm16_plan *p) {
-    form f = { .key = { .kind = HALF, .bytes = w->numel * (int64_t)sizeof(uint16_t) } };
+    form f = plain_form(w, HALF);
     if (!p->packed) return w->dtype == FG_BF16 ? (fg_packed){ fg_data(w), 0 } : get(ctx, w, &f);
     f = (form){ .key = { .kind = GEMM16, .bytes = (int64_t)p->packed, .kernel = p->kernel }, .gemm16 = p, .args = a };
     const int64_t words[] = { p->layout, a->n, a->k, a->ldb, a->tb };
@@ -182,7 +186,7 @@ fg_packed fg_packed_gemm16(fg_context *ctx, fg_tensor *w, const fg_gemm16_args *
 }
 
 fg_packed fg_packed_rounded(fg_context *ctx, fg_tensor *w) {
-    form f = { .key = { .kind = ROUNDED, .bytes = w->numel * (int64_t)sizeof(fg_real) } };
+    form f = plain_form(w, ROUNDED);
     return get(ctx, w, &f);
 }
 

@@ -26,6 +26,8 @@ typedef struct red_arg {
     const fg_real *x;
     fg_real *y;
     int64_t rows, n, per; /* per: rows (or elements) a chunk */
+    fg_span half;         /* chunk_cols: x where it is bf16, widened a chunk at a time into wide[worker][per][n] */
+    fg_real *wide;
 } red_arg;
 
 static void chunk_all(void *arg, int chunk, int worker) {
@@ -43,7 +45,7 @@ static fg_status run_all(fg_context *ctx, fg_reduction r, const fg_real *x, int6
     size_t bytes = (size_t)chunks * sizeof(fg_real);
     fg_real *part = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
-    red_arg q = { ctx->k, r, x, part, 0, n, FG_GRAIN };
+    red_arg q = { .k = ctx->k, .r = r, .x = x, .y = part, .n = n, .per = FG_GRAIN };
     fg_parallel(ctx, chunks, chunk_all, &q);
     *y = ctx->k->reduce(r, part, (size_t)chunks);
     fg_free(ctx, part, bytes);
@@ -53,27 +55,34 @@ static fg_status run_all(fg_context *ctx, fg_reduction r, const fg_real *x, int6
 static void chunk_cols(void *arg, int chunk, int worker) {
     const red_arg *q = arg;
     int64_t first = (int64_t)chunk * q->per, m = q->rows - first < q->per ? q->rows - first : q->per;
-    (void)worker;
-    q->k->reduce_cols(q->r, q->x + first * q->n, m, q->n, q->y + (int64_t)chunk * q->n);
+    const fg_real *x = q->x + first * q->n;
+    if (q->half.p) x = fg_span_read(q->k, q->half, first * q->n, m * q->n, q->wide + (int64_t)worker * q->per * q->n);
+    q->k->reduce_cols(q->r, x, m, q->n, q->y + (int64_t)chunk * q->n);
 }
-fg_status fg_run_reduce_cols(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y) {
-    if (n == 1) return run_all(ctx, r, x, rows, y);
-    int64_t chunks = rows * n / FG_GRAIN;
-    if (chunks > 64) chunks = 64;
-    if (chunks < 2) {
+/* x[rows][n] in f32, or half (bf16): one of them */
+static fg_status run_cols(fg_context *ctx, fg_reduction r, const fg_real *x, fg_span half, int64_t rows, int64_t n, fg_real *y) {
+    int64_t chunks = rows * n / FG_GRAIN, most = half.p ? 1024 : 64;
+    if (chunks > most) chunks = most;
+    if (chunks < 2 && !half.p) {
         ctx->k->reduce_cols(r, x, rows, n, y);
         return FG_OK;
     }
+    if (chunks < 1) chunks = 1;
     int64_t per = (rows + chunks - 1) / chunks;
     chunks = (rows + per - 1) / per;
-    size_t bytes = (size_t)(chunks * n) * sizeof(fg_real);
-    fg_real *part = fg_alloc(ctx, bytes);
-    if (!part) return FG_ENOMEM;
-    red_arg q = { ctx->k, r, x, part, rows, n, per };
+    size_t part = (size_t)(chunks * n) * sizeof(fg_real), wide = (size_t)(per * n) * sizeof(fg_real), bytes = part;
+    if (half.p) bytes += (size_t)fg_get_threads(ctx) * wide;
+    fg_real *work = fg_alloc(ctx, bytes);
+    if (!work) return FG_ENOMEM;
+    red_arg q = { ctx->k, r, x, work, rows, n, per, half, work + chunks * n };
     fg_parallel(ctx, (int)chunks, chunk_cols, &q);
-    ctx->k->reduce_cols(r, part, chunks, n, y);
-    fg_free(ctx, part, bytes);
+    ctx->k->reduce_cols(r, work, chunks, n, y);
+    fg_free(ctx, work, bytes);
     return FG_OK;
+}
+fg_status fg_run_reduce_cols(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y) {
+    if (n == 1) return run_all(ctx, r, x, rows, y);
+    return run_cols(ctx, r, x, (fg_span){ 0 }, rows, n, y);
 }
 
 static void range_rows(void *arg, int64_t first, int64_t end, int worker) {
@@ -90,14 +99,15 @@ static void range_blocks(void *arg, int64_t first, int64_t end, int worker) {
 static fg_status run_group(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t outer, int64_t red, int64_t inner,
                            fg_real *y) {
     if (outer == 1) return fg_run_reduce_cols(ctx, r, x, red, inner, y);
-    red_arg q = { ctx->k, r, x, y, red, inner == 1 ? red : inner, 0 };
+    red_arg q = { .k = ctx->k, .r = r, .x = x, .y = y, .rows = red, .n = inner == 1 ? red : inner };
     int64_t grain = FG_GRAIN / (red * inner > 0 ? red * inner : 1);
     fg_parallel_range(ctx, outer, grain > 0 ? grain : 1, inner == 1 ? range_rows : range_blocks, &q);
     return FG_OK;
 }
 
 /* Reduces the axes in mask of x into y (dense, kept axes in order). */
-static fg_status run_axes(fg_context *ctx, fg_reduction r, const fg_tensor *x, uint32_t mask, fg_real *y) {
+static fg_status run_axes(fg_scope *s, fg_reduction r, const fg_tensor *x, uint32_t mask, fg_real *y) {
+    fg_context *ctx = s->ctx;
     int64_t size[FG_MAX_RANK];
     bool red[FG_MAX_RANK];
     int n = 0, left = 0;
@@ -112,11 +122,19 @@ static fg_status run_axes(fg_context *ctx, fg_reduction r, const fg_tensor *x, u
             left += rd;
         }
     }
-    const fg_real *src = fg_reals(x);
     if (left == 0) {
-        memcpy(y, src, (size_t)x->numel * sizeof *y);
+        fg_convert(ctx, (fg_dtype)x->dtype, fg_data(x), FG_F32, y, (size_t)x->numel);
         return FG_OK;
     }
+    fg_span half = fg_span_of(x);
+    if (half.half && n == 2 && red[0]) return run_cols(ctx, r, NULL, half, size[0], size[1], y); /* a bias's gradient */
+    if (half.half) {
+        fg_tensor *wide = fg_empty(s, FG_F32, x->shape);
+        if (!wide) return FG_ENOMEM;
+        fg_convert_tensor(x, wide);
+        x = wide;
+    }
+    const fg_real *src = fg_reals(x);
     fg_real *tmp = NULL;
     size_t tmp_bytes = 0;
     fg_status st = FG_OK;
@@ -170,7 +188,7 @@ static fg_status run(fg_call *c, fg_reduction r) {
         memset(fg_data(c->y), 0, fg_tensor_bytes(c->y));
         return FG_OK;
     }
-    return run_axes(c->ctx, r, c->in[0], mask, fg_reals(c->y));
+    return run_axes(c->s, r, c->in[0], mask, fg_reals(c->y));
 }
 static double count(const fg_shape *in, const reduce_opts *o) {
     uint32_t mask;
@@ -214,7 +232,7 @@ static void vjp_extreme(fg_vjp *v) {
 static const fg_attr attrs_reduce[] = { { "axis", FG_A_AXES, false, offsetof(reduce_opts, axes), 0, 0 },
                                         { "keepdim", FG_A_BOOL, false, offsetof(reduce_opts, keepdim), 0, 0 },
                                         FG_ATTR_END };
-#define REDUCE(name_, infer_, vjp_, save_x, save_y)                                                                              \
+#define REDUCE(name_, infer_, vjp_, save_x, save_y, half_)                                                                       \
     const fg_op fg_op_##name_ = { .name = #name_,                                                                                \
                                   .n_min = 1,                                                                                    \
                                   .n_max = 1,                                                                                    \
@@ -224,16 +242,17 @@ static const fg_attr attrs_reduce[] = { { "axis", FG_A_AXES, false, offsetof(red
                                   .forward = forward_##name_,                                                                    \
                                   .vjp = vjp_,                                                                                   \
                                   .save_in = { save_x },                                                                         \
-                                  .save_out = save_y };                                                                          \
+                                  .save_out = save_y,                                                                            \
+                                  .half = half_ };                                                                               \
     fg_tensor *fg_##name_(fg_scope *s, fg_tensor *x, const fg_axes *axes, bool keepdim) {                                        \
         reduce_opts o = { .keepdim = keepdim };                                                                                  \
         if (axes) o.axes = *axes;                                                                                                \
         return fg_op_apply(s, &fg_op_##name_, &x, 1, &o);                                                                        \
     }
-REDUCE(sum, infer, vjp_sum, 0, 0)
-REDUCE(mean, infer_extreme, vjp_mean, 0, 0)
-REDUCE(max, infer_extreme, vjp_extreme, 1, 1)
-REDUCE(min, infer_extreme, vjp_extreme, 1, 1)
+REDUCE(sum, infer, vjp_sum, 0, 0, 1)
+REDUCE(mean, infer_extreme, vjp_mean, 0, 0, 1)
+REDUCE(max, infer_extreme, vjp_extreme, 1, 1, 0)
+REDUCE(min, infer_extreme, vjp_extreme, 1, 1, 0)
 
 /* ---------------------------------------------------------------- argmax */
 static fg_status infer_argmax(fg_call *c) {
@@ -329,7 +348,7 @@ static fg_status forward_reduce_to(fg_call *c) {
     int lead = in->ndim - out->ndim;
     for (int i = 0; i < in->ndim; i++)
         if (i < lead || (out->dim[i - lead] == 1 && in->dim[i] != 1)) mask |= 1u << i;
-    return run_axes(c->ctx, FG_RED_SUM, c->in[0], mask, fg_reals(c->y));
+    return run_axes(c->s, FG_RED_SUM, c->in[0], mask, fg_reals(c->y));
 }
 static void vjp_reduce_to(fg_vjp *v) { v->dx[0] = fg_broadcast_to(v->s, v->dy, *fg_in_shape(v, 0)); }
 const fg_op fg_op_reduce_to = { .name = "reduce_to",
