@@ -12,14 +12,15 @@
  *         +----+----+----+----+                 parts, each with a C of its own in `partials`, summed in order by finish.
  *     m:  |  chunk  |         |
  *  tiles  +---------+---------+                 1 to 4 columns (or rows, with B transposed) go without packing: lanes run
- *         |         |         |                 along k, each output is a dot product. */
+ *         |         |         |                 along k, each output is a dot product. With A transposed the lanes run along m,
+ * and the few columns of B are broadcast. */
 #include "tile_avx512.h"
 #include "pack_body.h"
 
 #include <string.h>
 
 enum { DOT_ROWS = 4, DOT_COLS = 4, DOT_BLOCK = 64 /* outputs' rows between two visits of C */ };
-enum { ALGO_PANELS = 0, ALGO_DOT_A, ALGO_DOT_B };
+enum { ALGO_PANELS = 0, ALGO_DOT_A, ALGO_DOT_B, ALGO_COLUMNS };
 enum { Q_ALGO, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_STEP };
 enum { MAX_CHUNKS = 32, CHUNK_MACS = 1 << 20, PACK_BYTES = 1 << 16, B_BYTES = 1 << 19, FINISH_ROWS = 32 };
 
@@ -89,6 +90,14 @@ static void gemm16_pack(const fg_gemm16_plan *p, const fg_gemm16_args *a, void *
         uint16_t *d = packed;
         for (int64_t j = 0; j < a->n; j++)
             for (int64_t k = 0; k < a->k; k++) d[j * a->k + k] = a->b[k * a->ldb + j];
+        return;
+    }
+    if (p->priv[Q_ALGO] == ALGO_COLUMNS) { /* the same in pairs */
+        uint16_t *d = packed;
+        for (int64_t j = 0; j < a->n; j++, d += 2 * pairs(a->k)) {
+            d[2 * pairs(a->k) - 1] = 0;
+            for (int64_t k = 0; k < a->k; k++) d[k] = a->tb ? a->b[j * a->ldb + k] : a->b[k * a->ldb + j];
+        }
         return;
     }
     int64_t panels = p->priv[Q_PANELS], end = panels * (chunk + 1) / p->pack_chunks;
@@ -216,6 +225,47 @@ static void run_dots(const fg_gemm16_plan *p, const fg_gemm16_args *a, int64_t c
     }
 }
 
+/* ---------------------------------------------------------------- few columns, A transposed: 32 rows of C at a time */
+INLINE void columns(const fg_gemm16_args *a, int64_t i, int64_t rows, float out[DOT_COLS][32], int n) {
+    vf acc[DOT_COLS][2];
+    UNROLL for (int j = 0; j < n; j++) acc[j][0] = acc[j][1] = v_zero();
+    const uint32_t *b = a->packed;
+    int64_t count = pairs(a->k);
+    const uint16_t *s = a->a + i;
+    for (int64_t k = 0; k < count; k++, s += 2 * a->lda) {
+        __m512i low = load32(s, rows), high = 2 * k + 1 < a->k ? load32(s + a->lda, rows) : _mm512_setzero_si512();
+        __m512i x[2];
+        x[0] = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(high));
+        x[1] = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(high, 1));
+        x[0] = _mm512_or_si512(_mm512_slli_epi32(x[0], 16), _mm512_cvtepu16_epi32(_mm512_castsi512_si256(low)));
+        x[1] = _mm512_or_si512(_mm512_slli_epi32(x[1], 16), _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(low, 1)));
+        UNROLL
+        for (int j = 0; j < n; j++) {
+            __m512i pair = _mm512_set1_epi32((int32_t)b[j * count + k]);
+            acc[j][0] = dot2(acc[j][0], x[0], pair);
+            acc[j][1] = dot2(acc[j][1], x[1], pair);
+        }
+    }
+    UNROLL for (int j = 0; j < n; j++) v_store(out[j], acc[j][0]), v_store(out[j] + VL, acc[j][1]);
+}
+
+static void run_columns(const fg_gemm16_plan *p, const fg_gemm16_args *a, int64_t chunk) {
+    int64_t i1 = min64(a->m, (chunk + 1) * p->priv[Q_STEP]);
+    for (int64_t i = chunk * p->priv[Q_STEP]; i < i1; i += 32) {
+        float x[DOT_COLS][32], rows[32 * DOT_COLS];
+        int64_t m = min64(32, i1 - i);
+        switch (a->n) {
+        case 1: columns(a, i, m, x, 1); break;
+        case 2: columns(a, i, m, x, 2); break;
+        case 3: columns(a, i, m, x, 3); break;
+        default: columns(a, i, m, x, 4);
+        }
+        for (int64_t r = 0; r < m; r++)
+            for (int64_t j = 0; j < a->n; j++) rows[r * a->n + j] = x[j][r];
+        put_rows(a, rows, i, m, 0, a->n);
+    }
+}
+
 /* ---------------------------------------------------------------- plan, run, finish */
 static void gemm16_plan(const fg_gemm16_args *a, fg_gemm16_plan *p) {
     int64_t *q = p->priv;
@@ -233,6 +283,15 @@ static void gemm16_plan(const fg_gemm16_args *a, fg_gemm16_plan *p) {
             p->packed = (size_t)(a->n * a->k) * sizeof(uint16_t);
             p->pack_chunks = 1;
         }
+        return;
+    }
+    if (a->ta && a->n <= DOT_COLS && a->m >= 32 && a->k > 0) {
+        q[Q_ALGO] = ALGO_COLUMNS;
+        q[Q_STEP] = ceil_div(max64(ceil_div(a->m, MAX_CHUNKS), CHUNK_MACS / 8 / a->k), 32) * 32;
+        p->chunks = (int)ceil_div(a->m, q[Q_STEP]);
+        p->layout = ALGO_COLUMNS;
+        p->packed = (size_t)(a->n * pairs(a->k)) * sizeof(uint32_t);
+        p->pack_chunks = 1;
         return;
     }
     int64_t tile_rows = ceil_div(a->m, MR), panels = ceil_div(a->n, NR), bytes = pairs(a->k) * NR * 4;
@@ -258,7 +317,8 @@ static void gemm16_plan(const fg_gemm16_args *a, fg_gemm16_plan *p) {
 static void gemm16_run(const fg_gemm16_plan *p, const fg_gemm16_args *args, int chunk, int worker) {
     const int64_t *q = p->priv;
     if (q[Q_ALGO] != ALGO_PANELS) {
-        run_dots(p, args, chunk);
+        if (q[Q_ALGO] == ALGO_COLUMNS) run_columns(p, args, chunk);
+        else run_dots(p, args, chunk);
         return;
     }
     fg_gemm16_args a = *args;
