@@ -1,6 +1,7 @@
 /* test_bf16.c: the bf16 mode: which ops emit which dtype, what stays f32, and how near its gradients are to f32's.
  *
- * bf16 has 8 significant bits: rounding to it costs at most 2^-8 = 0.004 of a value. Errors here are max|a-b| / max|b|. */
+ * bf16 has 8 significant bits: rounding to it costs at most 2^-8 = 0.004 of a value. Errors here are max|a-b| / max|b|.
+ * build: both */
 #include "gan_help.h"
 #include "kernels.h"
 
