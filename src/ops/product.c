@@ -40,14 +40,23 @@ void fg_real_output_done(fg_call *c, const fg_tensor *t) {
 static fg_status widened_product(fg_call *c, fg_gemm_args *g) {
     fg_tensor *a = fg_rounded_input(c, 0), *y = a ? fg_real_output(c) : NULL;
     if (!y) return FG_ENOMEM;
-    fg_tensor *b = c->in[1]->dtype == FG_BF16 ? fg_rounded_input(c, 1) : NULL;
-    fg_packed w = { 0 };
-    if (c->in[1]->dtype != FG_BF16) w = fg_packed_rounded(c->ctx, c->in[1]);
-    g->a = fg_reals(a), g->b = b ? fg_reals(b) : w.data, g->c = fg_reals(y);
-    fg_status st = g->b ? fg_run_gemm(c->ctx, g) : FG_ENOMEM;
+    bool half = c->in[1]->dtype == FG_BF16;
+    fg_tensor *b = half ? fg_rounded_input(c, 1) : c->in[1];
+    fg_gemm_plan p;
+    c->ctx->k->gemm_plan(g, &p);
+    size_t bytes = fg_gemm_workspace(c->ctx, &p);
+    void *work = b && bytes ? fg_alloc(c->ctx, bytes) : NULL; /* before the weights: making room may drop that cache */
+    if (!b || (bytes && !work)) return FG_ENOMEM;
+    fg_packed w = { fg_data(b), 0 };
+    if (!half) w = fg_packed_rounded(c->ctx, b);
+    if (w.data) {
+        g->a = fg_reals(a), g->b = w.data, g->c = fg_reals(y);
+        fg_gemm_drive(c->ctx, &p, g, work);
+        fg_real_output_done(c, y);
+    }
     fg_packed_free(c->ctx, w);
-    if (st == FG_OK) fg_real_output_done(c, y);
-    return st;
+    if (bytes) fg_free(c->ctx, work, bytes);
+    return w.data ? FG_OK : FG_ENOMEM;
 }
 
 static fg_status half_product(fg_call *c, fg_gemm16_args *h, const fg_gemm16_plan *p) {
