@@ -16,6 +16,7 @@ typedef struct conv_opts {
     fg_conv2d_opts o;
     int kernel[2]; /* conv2d_dw only */
     bool wide;     /* the result is f32 in every precision: the gradient of an f32 input */
+    int exact;     /* mask of inputs that f32 kernels take unrounded under bf16 precision */
 } conv_opts;
 
 static fg_status check_opts(fg_call *c, fg_conv2d_opts *o) {
@@ -48,6 +49,7 @@ static void same_pad(int64_t in, int k, int stride, int *before, int *after) {
  * takes bf16 gets it; otherwise operands are rounded, widened and given to the f32 kernels, Winograd's among them. */
 static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_act act, double slope) {
     fg_context *ctx = c->ctx;
+    int exact = ((const conv_opts *)c->opts)->exact;
     if (!c->y->numel) return FG_OK;
     unsigned flags = ctx->fast_conv ? FG_CONV_FAST : 0;
     fg_conv_plan p;
@@ -55,7 +57,9 @@ static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg
     if (!half) fg_conv_choose(ctx->k, g, dir, flags, &p);
     fg_tensor *in[2] = { c->in[0], dir == FG_CONV_DW ? c->in[1] : NULL }, *y = c->low && !half ? fg_real_output(c) : c->y;
     for (int i = 0; i < 2 && c->low; i++)
-        if (in[i] && !(in[i] = half ? fg_half_input(c, i) : fg_rounded_input(c, i))) return FG_ENOMEM;
+        if (in[i] && half && !(in[i] = fg_half_input(c, i))) return FG_ENOMEM;
+        else if (in[i] && !half && !(in[i]->dtype == FG_F32 && (exact >> i & 1)) && !(in[i] = fg_rounded_input(c, i)))
+            return FG_ENOMEM;
     if (!y) return FG_ENOMEM;
     fg_tensor *bias = c->n > 2 ? c->in[2] : NULL, *x = dir == FG_CONV_DX ? NULL : in[0], *dy = dir == FG_CONV_DX ? in[0] : in[1];
     fg_conv_args a = { .bias = bias ? fg_reals(bias) : NULL, .act = act, .slope = (fg_real)slope };
@@ -141,21 +145,34 @@ static fg_conv2d_opts bare_opts(const fg_conv2d_opts *o, const fg_shape *out) {
     return b;
 }
 /* The gradient of input i through another member: op(a, b) */
-static fg_tensor *member(fg_vjp *v, int i, const fg_op *op, fg_tensor *a, fg_tensor *b, const fg_shape *out) {
-    conv_opts full = { .o = bare_opts(&((const conv_opts *)v->opts)->o, out), .wide = v->node->edge[i].dtype != FG_BF16 };
-    return fg_op_apply(v->s, op, (fg_tensor *[]){ a, b, NULL }, 3, &full);
+static fg_tensor *member(fg_vjp *v, int i, const fg_op *op, fg_tensor *a, fg_tensor *b, const fg_shape *out, int exact) {
+    conv_opts full = { .o = bare_opts(&((const conv_opts *)v->opts)->o, out),
+                       .wide = v->node->edge[i].dtype != FG_BF16,
+                       .exact = exact };
+    if (op == &fg_op_conv2d_dw)
+        for (int k = 0; k < 2; k++) full.kernel[k] = (int)fg_in_shape(v, i)->dim[k];
+    return fg_op_apply(v->s, op, (fg_tensor *[]){ a, b, NULL }, op->n_max, &full);
+}
+/* The gradient behind the activation, which two products and a sum will read. Where f32 kernels run under bf16 precision it is
+ * made in f32 at once instead of being rounded and widened again by each of them. dx: the direction of the input's gradient. */
+static fg_tensor *behind_act(fg_vjp *v, const fg_conv_geom *g, fg_conv_dir dx, bool *exact) {
+    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
+    const fg_context *ctx = v->ctx;
+    unsigned flags = FG_CONV_BF16 | (ctx->fast_conv ? FG_CONV_FAST : 0);
+    fg_conv_plan p;
+    *exact = !v->create_graph && ctx->precision == FG_PRECISION_BF16 && !fg_conv_choose(ctx->k, g, dx, flags, &p) &&
+             !fg_conv_choose(ctx->k, g, FG_CONV_DW, flags, &p);
+    return (*exact ? fg_act_grad_wide : fg_act_grad)(v->s, v->dy, v->y, o->act, o->slope);
 }
 static fg_tensor *bias_grad(fg_scope *s, fg_tensor *g) { return fg_sum(s, g, FG_AXES(0, 1, 2), false); }
 static bool has_act(const void *opts) { return ((const conv_opts *)opts)->o.act != FG_ACT_NONE; }
 static void vjp_conv(fg_vjp *v) {
-    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
-    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv_transpose2d, g, v->in[1], fg_in_shape(v, 0));
-    if (fg_needs(v, 1)) {
-        fg_conv2d_opts b = bare_opts(o, NULL);
-        const fg_shape *w = fg_in_shape(v, 1);
-        v->dx[1] = fg_conv2d_dw(v->s, v->in[0], g, (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
-    }
+    const fg_shape *x = fg_in_shape(v, 0), *w = fg_in_shape(v, 1);
+    fg_conv_geom geom = geom_of(x, w, &v->node->shape, &((const conv_opts *)v->opts)->o);
+    bool exact;
+    fg_tensor *g = behind_act(v, &geom, FG_CONV_DX, &exact);
+    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv_transpose2d, g, v->in[1], x, exact ? 1 : 0);
+    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d_dw, v->in[0], g, NULL, exact ? 2 : 0);
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
 }
 #define CONV_ATTRS                                                                                                               \
@@ -228,14 +245,12 @@ static fg_status forward_transposed(fg_call *c) {
     return run_conv(c, &g, FG_CONV_DX, o->act, o->slope);
 }
 static void vjp_transposed(fg_vjp *v) {
-    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
-    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv2d, g, v->in[1], fg_in_shape(v, 0));
-    if (fg_needs(v, 1)) {
-        fg_conv2d_opts b = bare_opts(o, NULL);
-        const fg_shape *w = fg_in_shape(v, 1);
-        v->dx[1] = fg_conv2d_dw(v->s, g, v->in[0], (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
-    }
+    const fg_shape *x = fg_in_shape(v, 0), *w = fg_in_shape(v, 1);
+    fg_conv_geom geom = geom_of(&v->node->shape, w, x, &((const conv_opts *)v->opts)->o);
+    bool exact;
+    fg_tensor *g = behind_act(v, &geom, FG_CONV_FWD, &exact);
+    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv2d, g, v->in[1], x, exact ? 1 : 0);
+    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d_dw, g, v->in[0], NULL, exact ? 1 : 0);
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = bias_grad(v->s, g);
 }
 static const fg_attr attrs_transposed[] = { CONV_ATTRS,
@@ -283,8 +298,8 @@ static fg_status forward_dw(fg_call *c) {
     return run_conv(c, &g, FG_CONV_DW, FG_ACT_NONE, 0);
 }
 static void vjp_dw(fg_vjp *v) {
-    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv_transpose2d, v->in[1], v->dy, fg_in_shape(v, 0));
-    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d, v->in[0], v->dy, fg_in_shape(v, 1));
+    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv_transpose2d, v->in[1], v->dy, fg_in_shape(v, 0), 0);
+    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d, v->in[0], v->dy, fg_in_shape(v, 1), 0);
 }
 static const fg_attr attrs_dw[] = { { "kernel", FG_A_INT2, true, offsetof(conv_opts, kernel), 0, 0 },
                                     { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },

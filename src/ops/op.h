@@ -39,6 +39,9 @@ fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh);
 /* The same with the shape and dtype of dy, which is bf16 only in ops with bf16 inputs of their own (op.half). */
 fg_tensor *fg_vjp_like(fg_vjp *v, const fg_tensor *dy);
 
+/* act_grad in f32 whatever the dtype of dy: for a backward pass that is not recorded. */
+fg_tensor *fg_act_grad_wide(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope);
+
 /* Threaded elementwise loops: ranges of 16384 elements. */
 #define FG_GRAIN 16384
 /* Elements in f32 or bf16. A loop over a range reads spans, and writes its result between open and close, in blocks of at

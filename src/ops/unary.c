@@ -157,6 +157,7 @@ fg_tensor *fg_pow(fg_scope *s, fg_tensor *x, double exponent) { return one(s, &f
 typedef struct act_grad_opts {
     fg_act act;
     double slope;
+    bool wide; /* the result is f32 whatever dy is */
 } act_grad_opts;
 static const fg_attr attrs_act_grad[] = { { "act", FG_A_ACT, true, offsetof(act_grad_opts, act), 0, 0 },
                                           { "slope", FG_A_REAL, false, offsetof(act_grad_opts, slope), 0, 0.01 },
@@ -172,6 +173,7 @@ static fg_unary act_slot(fg_act act) {
     }
 }
 static fg_status infer_act_grad(fg_call *c) {
+    c->wide = ((const act_grad_opts *)c->opts)->wide;
     c->out_shape = c->in[0]->shape;
     if (fg_shape_equal(&c->in[0]->shape, &c->in[1]->shape)) return FG_OK;
     return fg_op_error(c, FG_EINVAL, "the gradient has shape %s, the output %s", fg_str(&c->in[0]->shape),
@@ -210,7 +212,11 @@ fg_tensor *fg_act_grad(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, dou
     if (act == FG_ACT_NONE) return dy;
     /* piecewise linear: act' does not change with y, so there is no edge to it */
     if ((act == FG_ACT_RELU || act == FG_ACT_LEAKY_RELU) && y && y->requires_grad) y = fg_detach(s, y);
-    return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope });
+    return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope, false });
+}
+fg_tensor *fg_act_grad_wide(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope) {
+    if (act == FG_ACT_NONE) return fg_cast(s, dy, FG_F32);
+    return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope, true });
 }
 
 /* ---------------------------------------------------------------- cast */
