@@ -105,9 +105,12 @@ FG_API const char *fg_status_name(fg_status st);
 FG_API const char *fg_version(void);
 FG_API fg_status fg_set_threads(fg_context *ctx, int n); /* 1..64; the default is the cores this process may use */
 FG_API int fg_get_threads(const fg_context *ctx);
+/* Of ops called from now on. bf16: matmul, linear and convolutions take operands rounded to bf16 and sum in f32; they, norms,
+ * relu, leaky relu, dropout and pooling store bf16. Parameters, their gradients and statistics stay f32. auto: bf16 where it is
+ * the faster one (AMX), else f32. */
 FG_API fg_status fg_set_precision(fg_context *ctx, fg_precision p);
-FG_API fg_precision fg_get_precision(const fg_context *ctx);
-FG_API void fg_set_fast_conv(fg_context *ctx, bool on); /* false forces direct sums in f32 convolutions */
+FG_API fg_precision fg_get_precision(const fg_context *ctx); /* the one in use, f32 or bf16: never auto */
+FG_API void fg_set_fast_conv(fg_context *ctx, bool on);      /* false forces direct sums in f32 convolutions */
 FG_API bool fg_get_fast_conv(const fg_context *ctx);
 FG_API bool fg_set_grad_enabled(fg_context *ctx, bool on); /* returns the previous mode */
 FG_API bool fg_grad_enabled(const fg_context *ctx);

@@ -1364,14 +1364,14 @@ function fg.get_threads(...) end
 
 --- `fg.set_precision("f32" | "bf16" | "auto")`
 ---
---- Precision of products.
+--- Precision of ops called from now on. bf16: matmul, linear and convolutions take operands rounded to bf16 and sum in f32; they, norms, relu, leaky_relu, dropout and pooling store bf16; parameters, their gradients and statistics stay f32. Faster for linear layers (AVX512-BF16) and, with AMX, for convolutions. auto: bf16 with AMX, else f32.
 ---@param ... any
 ---@return any
 function fg.set_precision(...) end
 
 --- `fg.get_precision() -> string`
 ---
---- The precision set.
+--- The precision in use, "f32" or "bf16": never "auto".
 ---@param ... any
 ---@return string
 function fg.get_precision(...) end

@@ -165,8 +165,11 @@ return {
     title = "Settings, files, information",
     { "fg.set_threads", "fg.set_threads(n)", "Threads to use, 1..64; results do not depend on it." },
     { "fg.get_threads", "fg.get_threads() -> integer", "Threads in use; by default the cores this process may use." },
-    { "fg.set_precision", "fg.set_precision(\"f32\" | \"bf16\" | \"auto\")", "Precision of products." },
-    { "fg.get_precision", "fg.get_precision() -> string", "The precision set." },
+    { "fg.set_precision", "fg.set_precision(\"f32\" | \"bf16\" | \"auto\")",
+      "Precision of ops called from now on. bf16: matmul, linear and convolutions take operands rounded to bf16 and sum in f32; they, norms, "
+      .. "relu, leaky_relu, dropout and pooling store bf16; parameters, their gradients and statistics stay f32. Faster for linear layers "
+      .. "(AVX512-BF16) and, with AMX, for convolutions. auto: bf16 with AMX, else f32." },
+    { "fg.get_precision", "fg.get_precision() -> string", "The precision in use, \"f32\" or \"bf16\": never \"auto\"." },
     { "fg.set_fast_conv", "fg.set_fast_conv(on)", "false forces direct sums in f32 convolutions." },
     { "fg.get_fast_conv", "fg.get_fast_conv() -> boolean", "Whether transformed convolutions are allowed." },
     { "fg.isa", "fg.isa() -> string", "Instruction set in use: scalar, avx2, avx512, ..." },

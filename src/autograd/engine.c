@@ -3,6 +3,8 @@
  * The graph under y is collected once, sorted by descending sequence number (an op's node is always newer than its
  * inputs'), and each node's vjp turns the gradient of its output into gradients of its inputs. Gradients meet at nodes
  * and leaves: added in place when the engine holds the only reference to the buffer, by a recorded add under create_graph.
+ * A gradient travels in f32; between ops that say so (op.half) a bf16 tensor's may stay as its op made it, in bf16, until it
+ * meets another: sums are f32, and so is all that leaves the graph.
  *
  * backward() adds into .grad of leaves; grad() hands out what reaches the tensors asked for and prunes every node from
  * which none of them can be reached. A failed pass clears each .grad it touched: half a gradient is worse than none. */
@@ -242,7 +244,9 @@ static bool take_result(pass *p, const fg_node *node, fg_scope *s, fg_tensor **d
     fg_tensor *t = *dx;
     *dx = NULL;
     if (t == FG_NONE || !(e->node || e->leaf)) return true;
-    if (t && t->dtype != FG_F32) t = p->ctx->autograd->cast(s, t, FG_F32); /* gradients travel in f32 */
+    /* bf16 goes on as bf16 only on its way to a bf16 tensor inside the graph */
+    bool keep16 = t && t->dtype == FG_BF16 && e->node && e->dtype == FG_BF16 && row < 0;
+    if (t && t->dtype != FG_F32 && !keep16) t = p->ctx->autograd->cast(s, t, FG_F32);
     if (!t) {
         if (s->status == FG_OK) fg_scope_error(s, FG_ESTATE, "backward: '%s' gave no gradient for input %d", node->op->name, i);
         return false;
@@ -295,11 +299,12 @@ static bool run_vjp(pass *p, fg_node *node) {
         dx[i] = FG_NONE;
         range[i] = -1;
     }
-    if (ok && (fast || node->dtype == FG_F32) && dy->dtype != FG_F32) ok = (dy = ctx->autograd->cast(s, dy, FG_F32)) != NULL;
-    if (ok && fast && !(node->op->flags & FG_OPF_RAW)) { /* kernels read f32 */
-        if (y && y->dtype == FG_BF16) ok = (y = ctx->autograd->cast(s, y, FG_F32)) != NULL;
+    if (ok && !node->op->half && dy->dtype != FG_F32) ok = (dy = ctx->autograd->cast(s, dy, FG_F32)) != NULL;
+    if (ok && fast) { /* kernels read f32, but where the op says otherwise */
+        if (y && y->dtype == FG_BF16 && !node->op->half) ok = (y = ctx->autograd->cast(s, y, FG_F32)) != NULL;
         for (int i = 0; i < n && ok; i++)
-            if (in[i] && in[i]->dtype == FG_BF16) ok = (in[i] = ctx->autograd->cast(s, in[i], FG_F32)) != NULL;
+            if (in[i] && in[i]->dtype == FG_BF16 && !(i < 32 && (node->op->half >> i & 1)))
+                ok = (in[i] = ctx->autograd->cast(s, in[i], FG_F32)) != NULL;
     }
     if (ok) {
         fg_vjp v = { s, ctx, node, dy, node->opts, n, y, in, dx, range, p->create_graph };
@@ -335,12 +340,17 @@ static bool run_vjp(pass *p, fg_node *node) {
     return ok;
 }
 
+/* What the caller is given is f32 in every precision. Owned. */
+static fg_tensor *as_f32(pass *p, fg_tensor *grad) {
+    return fg_keep(grad->dtype == FG_F32 ? grad : p->ctx->autograd->cast(p->s, grad, FG_F32));
+}
+
 static bool walk(pass *p) {
     for (int i = 0; i < p->n; i++) {
         fg_node *node = p->node[i];
         if (!node->grad) continue;
         for (int k = 0; k < p->n_xs; k++)
-            if (p->xs[k]->node == node && !p->out[k]) p->out[k] = fg_keep(node->grad);
+            if (p->xs[k]->node == node && !p->out[k] && !(p->out[k] = as_f32(p, node->grad))) return false;
         if (node->useful && !run_vjp(p, node)) return false;
         fg_release(node->grad);
         node->grad = NULL;

@@ -44,12 +44,13 @@ typedef struct fg_call {
     fg_scope *s;
     const fg_op *op;
     int n;
-    fg_tensor **in; /* f32 (or any dtype with FG_OPF_ANY); NULL where an optional input is absent */
+    fg_tensor **in; /* f32 (or bf16 where op->half says so, any dtype with FG_OPF_ANY); NULL where an optional input is absent */
     void *opts;     /* private writable copy: infer resolves defaults, forward may leave notes for the vjp */
     fg_dtype out_dtype;
     fg_shape out_shape;
     fg_tensor *y;
     bool track; /* a node will be recorded */
+    bool low;   /* a product under bf16 precision: forward rounds the inputs of op->half that are not bf16 yet */
     bool wide;  /* set by infer: the output stays f32 in every precision (a fused tanh, sigmoid or softplus) */
 } fg_call;
 
@@ -68,14 +69,14 @@ typedef struct fg_vjp {
 } fg_vjp;
 
 enum {
-    FG_OPF_ANY = 1,       /* takes tensors of any dtype as they are; else inputs that are not f32 are converted to f32 first */
+    FG_OPF_ANY = 1,       /* takes tensors of any dtype as they are; else inputs that are not f32 are converted to f32 first, but
+                             for those of fg_op.half */
     FG_OPF_LOWP = 2,      /* a product: under bf16 precision rounds its inputs to bf16 and emits bf16 */
     FG_OPF_KEEP = 4,      /* emits bf16 when its first input is bf16 (norm, relu, dropout, pool, shape) */
     FG_OPF_ALL16 = 8,     /* emits bf16 when all inputs are bf16 */
     FG_OPF_VIEW = 16,     /* forward makes y itself */
     FG_OPF_INTERNAL = 32, /* not offered to Lua under its own name */
     FG_OPF_OUT32 = 64,    /* with LOWP: rounds its inputs but emits f32 */
-    FG_OPF_RAW = 128      /* vjp_fast takes saved tensors in their own dtypes; else they come as f32 */
 };
 #define FG_OP_SAVE_MAX 6
 
@@ -94,6 +95,9 @@ struct fg_op {
     uint32_t save_out;                     /* likewise the output */
     bool (*save_out_if)(const void *opts); /* NULL: always by the mask */
     uint32_t no_grad;                      /* mask of inputs that never get a gradient (labels, ids, running statistics) */
+    /* Mask of inputs that forward takes as bf16 where they are (a product only under bf16 precision), writing y in its final
+     * dtype. An op with such inputs also takes dy and y in either dtype in vjp, and in vjp_fast along with those inputs. */
+    uint32_t half;
 };
 #define FG_OPTS_MAX 256
 

@@ -120,6 +120,8 @@ int fg_get_threads(const fg_context *ctx) { return fg_team_size(ctx->team); }
 fg_status fg_set_precision(fg_context *ctx, fg_precision p) {
     if (p != FG_PRECISION_F32 && p != FG_PRECISION_BF16 && p != FG_PRECISION_AUTO)
         return fg_error(ctx, FG_EINVAL, "set_precision: %d is not a precision", (int)p);
+    /* measured: bf16 beats f32 in convolutions only with AMX */
+    if (p == FG_PRECISION_AUTO) p = ctx->isa == FG_ISA_AMX ? FG_PRECISION_BF16 : FG_PRECISION_F32;
     ctx->precision = p;
     return FG_OK;
 }

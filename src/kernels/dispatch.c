@@ -2,7 +2,7 @@
  *
  * A table starts as the scalar reference, then each ISA file overrides the slots it has something faster for. Tables
  * are built once per process, before first use, and never change afterwards, so any number of contexts and threads
- * read them without locks. A level without files of its own uses the widest level below it; `isa` names
+ * read them without locks. `isa` names
  * the level whose kernels are in the table.
  *
  * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
@@ -42,6 +42,10 @@ static void build_tables(void) {
             fg_kernels_avx512_product(k);
             fg_kernels_avx512_wino(k);
             k->isa = fg_isa_name(FG_ISA_AVX512);
+        }
+        if (isa >= FG_ISA_AVX512BF16) {
+            fg_kernels_avx512bf16_product(k);
+            k->isa = fg_isa_name(FG_ISA_AVX512BF16);
         }
         if (isa >= FG_ISA_AMX) {
             fg_kernels_amx_product(k);

@@ -1,4 +1,4 @@
-/* peak.c: which peak measurement belongs to a level; the loops are in peak_avx2.c and peak_avx512.c. Kept apart from them
+/* peak.c: which peak measurement belongs to a level; the loops are in peak_<isa>.c. Kept apart from them
  * because this file must run on machines that lack those instructions. */
 #include "product.h"
 
@@ -8,6 +8,7 @@ double fg_peak_flops(fg_isa_level isa, double seconds) {
     if (isa >= FG_ISA_AVX512) return fg_peak_flops_avx512(seconds);
     return isa == FG_ISA_AVX2 ? fg_peak_flops_avx2(seconds) : 0;
 }
+double fg_peak_flops_bf16(double seconds) { return fg_cpu_has(FG_ISA_AVX512BF16) ? fg_peak_flops_avx512bf16(seconds) : 0; }
 #else
 typedef int fg_peak_none; /* a C file is never empty */
 #endif

@@ -103,6 +103,9 @@ double fg_peak_flops(fg_isa_level isa, double seconds);
 double fg_peak_flops_avx2(double seconds);
 double fg_peak_flops_avx512(double seconds);
 double fg_peak_flops_amx(double seconds); /* bf16; only where fg_cpu_has(FG_ISA_AMX) */
+/* Likewise of bf16 products with f32 sums; 0 without AVX512-BF16. */
+double fg_peak_flops_bf16(double seconds);
+double fg_peak_flops_avx512bf16(double seconds);
 
 #endif
 #endif

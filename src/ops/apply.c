@@ -2,8 +2,9 @@
  *
  * Check the inputs, bring them to f32 (integers and bf16 are converted for ops that compute), infer the output, allocate
  * it and the node, compute, record. The node is allocated before forward so that an op reserves all memory before any
- * visible effect. Under bf16 precision, products round their inputs to bf16 and store their output as bf16; arithmetic
- * itself is always f32. */
+ * visible effect. Arithmetic is always f32. Ops whose loops meet bf16 storage themselves (op.half) get such inputs as they are
+ * and write their output in its final dtype: products, which under bf16 precision round what is not bf16 yet, and the
+ * common elementwise ops, which widen a block at a time (fg_span). */
 #include "op.h"
 
 #include <stdio.h>
@@ -26,14 +27,13 @@ const char *fg_str(const fg_shape *sh) {
     return b;
 }
 
-/* Input i as f32 for the kernels; rounded through bf16 where a product runs in that precision. */
-static fg_tensor *to_real(fg_scope *s, fg_tensor *t, bool round16) {
+/* An input as f32 for the kernels */
+static fg_tensor *to_real(fg_scope *s, fg_tensor *t) {
     fg_context *ctx = s->ctx;
-    if (t->dtype == FG_F32 && !round16) return t;
+    if (t->dtype == FG_F32) return t;
     bool grad = ctx->grad_enabled;
     ctx->grad_enabled = false;
-    if (round16 && t->dtype != FG_BF16) t = fg_cast(s, t, FG_BF16);
-    if (t) t = fg_cast(s, t, FG_F32);
+    t = fg_cast(s, t, FG_F32);
     ctx->grad_enabled = grad;
     return t;
 }
@@ -47,7 +47,8 @@ static fg_dtype out_dtype(const fg_op *op, fg_tensor *const *in, int n, bool low
     return FG_BF16;
 }
 
-static bool check_inputs(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, bool *convert) {
+/* half: mask of inputs that may stay bf16 */
+static bool check_inputs(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, uint32_t half, bool *convert) {
     fg_context *ctx = s->ctx;
     if (n < op->n_min || (op->n_max != 255 && n > op->n_max)) {
         fg_scope_error(s, FG_EINVAL, "%s: %d tensors given, %d expected", op->name, n, op->n_min);
@@ -64,7 +65,7 @@ static bool check_inputs(fg_scope *s, const fg_op *op, fg_tensor *const *in, int
             fg_scope_error(s, FG_EINVAL, "%s: tensor %d belongs to another context", op->name, i + ctx->index_base);
             return false;
         }
-        if (t->dtype != FG_F32) *convert = true;
+        if (t->dtype != FG_F32 && !(t->dtype == FG_BF16 && i < 32 && (half >> i & 1))) *convert = true;
     }
     return true;
 }
@@ -74,9 +75,10 @@ static bool check_inputs(fg_scope *s, const fg_op *op, fg_tensor *const *in, int
 static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int n, const void *opts) {
     fg_context *ctx = s->ctx;
     bool convert = false;
-    if (!check_inputs(s, op, in, n, &convert)) return NULL;
-    bool low = (op->flags & FG_OPF_LOWP) && ctx->precision == FG_PRECISION_BF16;
-    convert = (convert || low) && !(op->flags & FG_OPF_ANY);
+    bool product = op->flags & FG_OPF_LOWP, low = product && ctx->precision == FG_PRECISION_BF16;
+    uint32_t half = product && !low ? 0 : op->half;
+    if (!check_inputs(s, op, in, n, half, &convert)) return NULL;
+    if (op->flags & FG_OPF_ANY) convert = false;
 
     bool track = false;
     if (ctx->grad_enabled && op->vjp)
@@ -98,6 +100,7 @@ static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int 
                   FG_SCALAR,
                   NULL,
                   track,
+                  low,
                   false };
     if (op->infer(&c) != FG_OK) return fg_scope_fail(s);
     fg_dtype final = c.out_dtype == FG_F32 && !c.wide && !(op->flags & FG_OPF_ANY) ? out_dtype(op, in, n, low) : c.out_dtype;
@@ -112,13 +115,14 @@ static fg_tensor *apply(fg_scope *s, const fg_op *op, fg_tensor *const *in, int 
         out = fg_tensor_new(ctx, final, &c.out_shape);
         if (!out || !(out = fg_scope_push(s, out))) goto fail;
         c.y = out;
-        if (final != c.out_dtype && !(c.y = fg_empty(s, c.out_dtype, c.out_shape))) goto fail;
+        if (final != c.out_dtype && !half && !(c.y = fg_empty(s, c.out_dtype, c.out_shape))) goto fail;
     }
     if (convert) {
         use = n > INLINE_INPUTS ? fg_alloc(ctx, bytes) : buf;
         if (!use) goto fail;
         for (int i = 0; i < n; i++) {
-            use[i] = in[i] ? to_real(s, in[i], low && !(op->no_grad >> i & 1)) : NULL;
+            bool as_is = !in[i] || (in[i]->dtype == FG_BF16 && i < 32 && (half >> i & 1));
+            use[i] = as_is ? in[i] : to_real(s, in[i]);
             if (in[i] && !use[i]) goto fail;
         }
         c.in = use;
@@ -204,10 +208,22 @@ fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh) {
     fg_tensor *t = fg_tensor_new(v->ctx, FG_F32, sh);
     return t ? fg_scope_push(v->s, t) : fg_scope_fail(v->s);
 }
+fg_tensor *fg_vjp_like(fg_vjp *v, const fg_tensor *dy) {
+    fg_tensor *t = fg_tensor_new(v->ctx, (fg_dtype)dy->dtype, &dy->shape);
+    return t ? fg_scope_push(v->s, t) : fg_scope_fail(v->s);
+}
+
+fg_span fg_span_of(const fg_tensor *t) { return (fg_span){ t ? fg_data(t) : NULL, t && t->dtype == FG_BF16 }; }
+
+const fg_real *fg_span_read(const fg_kernels *k, fg_span s, int64_t i, int64_t n, fg_real *block) {
+    if (!s.half) return s.p ? (const fg_real *)s.p + i : NULL;
+    k->from_bf16((const uint16_t *)s.p + i, block, (size_t)n);
+    return block;
+}
 
 fg_tensor *fg_vjp_over_dy(fg_vjp *v) {
     fg_tensor *dy = v->dy;
-    return dy->refs == 1 && dy->storage->refs == 1 && dy->dtype == FG_F32 ? dy : fg_vjp_new(v, &dy->shape);
+    return dy->refs == 1 && dy->storage->refs == 1 && dy->dtype == FG_F32 ? dy : fg_vjp_like(v, dy);
 }
 
 void fg_parallel_light(fg_context *ctx, int64_t elements, int chunks, fg_chunk_fn fn, void *arg) {
@@ -225,30 +241,37 @@ void fg_range_light(fg_context *ctx, int64_t n, int64_t each, fg_range_fn fn, vo
 typedef struct unary_arg {
     const fg_kernels *k;
     fg_unary u;
-    const fg_real *x, *v;
-    fg_real *y;
+    fg_span x, v, y;
     fg_real a, b;
 } unary_arg;
-static void unary_range(void *arg, int64_t i, int64_t end, int worker) {
-    const unary_arg *q = arg;
-    (void)worker;
-    q->k->unary[q->u](q->x + i, q->y + i, (size_t)(end - i), q->a, q->b);
-}
-static void unary_grad_range(void *arg, int64_t i, int64_t end, int worker) {
-    const unary_arg *q = arg;
-    (void)worker;
-    q->k->unary_grad[q->u](q->x + i, q->v ? q->v + i : NULL, q->y + i, (size_t)(end - i), q->a, q->b);
-}
+/* body(n elements from i on: x, y), in blocks where something is bf16 */
+#define UNARY_RANGE(name, call)                                                                                                  \
+    static void name(void *arg, int64_t i, int64_t end, int worker) {                                                            \
+        const unary_arg *q = arg;                                                                                                \
+        int64_t step = q->x.half || q->v.half || q->y.half ? FG_BLOCK : end - i;                                                 \
+        (void)worker;                                                                                                            \
+        for (; i < end; i += step) {                                                                                             \
+            fg_real bx[FG_BLOCK], bv[FG_BLOCK], by[FG_BLOCK];                                                                    \
+            int64_t n = end - i < step ? end - i : step;                                                                         \
+            const fg_real *x = fg_span_read(q->k, q->x, i, n, bx), *v = fg_span_read(q->k, q->v, i, n, bv);                      \
+            fg_real *y = fg_span_open(q->y, i, by);                                                                              \
+            (void)v;                                                                                                             \
+            call;                                                                                                                \
+            fg_span_close(q->k, q->y, i, n, y);                                                                                  \
+        }                                                                                                                        \
+    }
+UNARY_RANGE(unary_range, q->k->unary[q->u](x, y, (size_t)n, q->a, q->b))
+UNARY_RANGE(unary_grad_range, q->k->unary_grad[q->u](x, v, y, (size_t)n, q->a, q->b))
+
 static bool light(fg_unary u) {
     return u <= FG_UN_SIGN ? u != FG_UN_EXP && u != FG_UN_LOG : u == FG_UN_RELU || u == FG_UN_LEAKY_RELU || u == FG_UN_CLAMP;
 }
-void fg_run_unary(fg_context *ctx, fg_unary u, const fg_real *x, fg_real *y, int64_t n, fg_real a, fg_real b) {
-    unary_arg q = { ctx->k, u, x, NULL, y, a, b };
+void fg_run_unary(fg_context *ctx, fg_unary u, fg_span x, fg_span y, int64_t n, fg_real a, fg_real b) {
+    unary_arg q = { ctx->k, u, x, { 0 }, y, a, b };
     if (light(u)) fg_range_light(ctx, n, 1, unary_range, &q);
     else fg_parallel_range(ctx, n, FG_GRAIN, unary_range, &q);
 }
-void fg_run_unary_grad(fg_context *ctx, fg_unary u, const fg_real *dy, const fg_real *v, fg_real *dx, int64_t n, fg_real a,
-                       fg_real b) {
+void fg_run_unary_grad(fg_context *ctx, fg_unary u, fg_span dy, fg_span v, fg_span dx, int64_t n, fg_real a, fg_real b) {
     unary_arg q = { ctx->k, u, dy, v, dx, a, b };
     if (light(u) || u == FG_UN_EXP || u == FG_UN_LOG || u == FG_UN_TANH || u == FG_UN_SIGMOID) /* no exp or log in the gradient */
         fg_range_light(ctx, n, 1, unary_grad_range, &q);

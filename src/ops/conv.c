@@ -15,6 +15,8 @@
 typedef struct conv_opts {
     fg_conv2d_opts o;
     int kernel[2]; /* conv2d_dw only */
+    bool wide;     /* the result is f32 in every precision: the gradient of an f32 input */
+    int exact;     /* mask of inputs that f32 kernels take unrounded under bf16 precision */
 } conv_opts;
 
 static fg_status check_opts(fg_call *c, fg_conv2d_opts *o) {
@@ -43,21 +45,46 @@ static void same_pad(int64_t in, int k, int stride, int *before, int *after) {
     *after = (int)(total - total / 2);
 }
 
-static fg_status run_conv(fg_context *ctx, const fg_conv_geom *g, fg_conv_dir dir, fg_tensor *w, fg_conv_args *a) {
+/* Runs one direction; in[0] is x (FWD, DW) or dy (DX), in[1] the weight or, for DW, dy. Under bf16 precision a kernel that
+ * takes bf16 gets it; otherwise operands are rounded, widened and given to the f32 kernels, Winograd's among them. */
+static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_act act, double slope) {
+    fg_context *ctx = c->ctx;
+    int exact = ((const conv_opts *)c->opts)->exact;
+    if (!c->y->numel) return FG_OK;
+    unsigned flags = ctx->fast_conv ? FG_CONV_FAST : 0;
     fg_conv_plan p;
-    fg_conv_choose(ctx->k, g, dir, ctx->fast_conv ? FG_CONV_FAST : 0, &p);
+    bool half = c->low && fg_conv_choose(ctx->k, g, dir, flags | FG_CONV_BF16, &p);
+    if (!half) fg_conv_choose(ctx->k, g, dir, flags, &p);
+    fg_tensor *in[2] = { c->in[0], dir == FG_CONV_DW ? c->in[1] : NULL }, *y = c->low && !half ? fg_real_output(c) : c->y;
+    for (int i = 0; i < 2 && c->low; i++)
+        if (in[i] && half && !(in[i] = fg_half_input(c, i))) return FG_ENOMEM;
+        else if (in[i] && !half && !(in[i]->dtype == FG_F32 && (exact >> i & 1)) && !(in[i] = fg_rounded_input(c, i)))
+            return FG_ENOMEM;
+    if (!y) return FG_ENOMEM;
+    fg_tensor *bias = c->n > 2 ? c->in[2] : NULL, *x = dir == FG_CONV_DX ? NULL : in[0], *dy = dir == FG_CONV_DX ? in[0] : in[1];
+    fg_conv_args a = { .bias = bias ? fg_reals(bias) : NULL, .act = act, .slope = (fg_real)slope };
+    if (half) a.x16 = x ? fg_data(x) : NULL, a.dy16 = dy ? fg_data(dy) : NULL;
+    else a.x = x ? fg_reals(x) : NULL, a.dy = dy ? fg_reals(dy) : NULL;
+    if (y->dtype == FG_BF16) a.out16 = fg_data(y);
+    else a.out = fg_reals(y);
+
     size_t bytes = fg_conv_workspace(ctx, &p);
     void *work = bytes ? fg_alloc(ctx, bytes) : NULL; /* before the packed weights: making room may drop that cache */
     if (bytes && !work) return FG_ENOMEM;
-    bool owned = false;
-    fg_status st = FG_OK;
-    if (dir != FG_CONV_DW && p.packed) {
-        a->packed = fg_packed_get(ctx, w, &p, &owned);
-        if (!a->packed) st = FG_ENOMEM;
+    fg_packed w = { 0 };
+    bool round = c->low && !half;
+    if (dir != FG_CONV_DW) {
+        fg_tensor *t = c->in[1];
+        if (t->dtype == FG_BF16) t = fg_rounded_input(c, 1), round = false;
+        if (t && p.packed) w = fg_packed_conv(ctx, t, &p, round), a.packed = w.data, a.w = fg_reals(t);
+        else if (t && round) w = fg_packed_rounded(ctx, t), a.w = w.data;
+        else if (t) a.w = fg_reals(t);
     }
-    if (st == FG_OK) fg_conv_drive(ctx, &p, a, work);
-    if (owned) fg_free(ctx, (void *)a->packed, p.packed);
+    fg_status st = dir != FG_CONV_DW && (!a.w || (p.packed && !a.packed)) ? FG_ENOMEM : FG_OK;
+    if (st == FG_OK) fg_conv_drive(ctx, &p, &a, work);
+    fg_packed_free(ctx, w);
     if (bytes) fg_free(ctx, work, bytes);
+    if (st == FG_OK) fg_real_output_done(c, y);
     return st;
 }
 
@@ -71,7 +98,7 @@ static fg_status infer_conv(fg_call *c) {
     if (x->dim[3] != w->dim[2])
         return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
                            FG_PLURAL(x->dim[3]), fg_str(w), (long long)w->dim[2]);
-    c->wide = FG_ACT_WIDE(o->act);
+    c->wide = FG_ACT_WIDE(o->act) || ((const conv_opts *)c->opts)->wide;
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[3];
     for (int i = 0; i < 2; i++) {
@@ -109,14 +136,7 @@ static fg_conv_geom geom_of(const fg_shape *x, const fg_shape *w, const fg_shape
 static fg_status forward_conv(fg_call *c) {
     const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
     fg_conv_geom g = geom_of(&c->in[0]->shape, &c->in[1]->shape, &c->out_shape, o);
-    fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
-    fg_conv_args a = { .x = fg_reals(c->in[0]),
-                       .w = fg_reals(c->in[1]),
-                       .out = fg_reals(c->y),
-                       .bias = bias ? fg_reals(bias) : NULL,
-                       .act = o->act,
-                       .slope = (fg_real)o->slope };
-    return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_FWD, c->in[1], &a) : FG_OK;
+    return run_conv(c, &g, FG_CONV_FWD, o->act, o->slope);
 }
 /* Options of the other two members: same strides and leading padding, sizes given outright, no activation. */
 static fg_conv2d_opts bare_opts(const fg_conv2d_opts *o, const fg_shape *out) {
@@ -124,27 +144,38 @@ static fg_conv2d_opts bare_opts(const fg_conv2d_opts *o, const fg_shape *out) {
     if (out) b.out[0] = (int)out->dim[1], b.out[1] = (int)out->dim[2];
     return b;
 }
-static bool has_act(const void *opts) { return ((const conv_opts *)opts)->o.act != FG_ACT_NONE; }
-/* The gradient before bias and activation, and the bias's: in recorded ops, or fused in one pass. */
-static fg_tensor *before_act(fg_vjp *v, bool fast) {
-    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    if (fast) return fg_vjp_act_bias(v, o->act, o->slope, 2);
-    fg_tensor *g = fg_act_grad(v->s, v->dy, v->y, o->act, o->slope);
-    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, g, FG_AXES(0, 1, 2), false);
-    return g;
+/* The gradient of input i through another member: op(a, b) */
+static fg_tensor *member(fg_vjp *v, int i, const fg_op *op, fg_tensor *a, fg_tensor *b, const fg_shape *out, int exact) {
+    conv_opts full = { .o = bare_opts(&((const conv_opts *)v->opts)->o, out),
+                       .wide = v->node->edge[i].dtype != FG_BF16,
+                       .exact = exact };
+    if (op == &fg_op_conv2d_dw)
+        for (int k = 0; k < 2; k++) full.kernel[k] = (int)fg_in_shape(v, i)->dim[k];
+    return fg_op_apply(v->s, op, (fg_tensor *[]){ a, b, NULL }, op->n_max, &full);
 }
-static void back_conv(fg_vjp *v, bool fast) {
+/* The gradient before bias and activation, which two products will read, and the bias's: in recorded ops, or (fast) fused in one
+ * pass. Where f32 kernels run under bf16 precision it is made in f32 at once instead of being rounded and widened again by each
+ * of them. dx: the direction of the input's gradient. */
+static fg_tensor *before_act(fg_vjp *v, const fg_conv_geom *g, fg_conv_dir dx, bool fast, bool *exact) {
     const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    fg_tensor *g = before_act(v, fast);
-    if (fg_needs(v, 0)) {
-        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
-        v->dx[0] = fg_conv_transpose2d(v->s, g, v->in[1], NULL, &b);
-    }
-    if (fg_needs(v, 1)) {
-        fg_conv2d_opts b = bare_opts(o, NULL);
-        const fg_shape *w = fg_in_shape(v, 1);
-        v->dx[1] = fg_conv2d_dw(v->s, v->in[0], g, (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
-    }
+    const fg_context *ctx = v->ctx;
+    unsigned flags = FG_CONV_BF16 | (ctx->fast_conv ? FG_CONV_FAST : 0);
+    fg_conv_plan p;
+    *exact = !v->create_graph && ctx->precision == FG_PRECISION_BF16 && !fg_conv_choose(ctx->k, g, dx, flags, &p) &&
+             !fg_conv_choose(ctx->k, g, FG_CONV_DW, flags, &p);
+    if (fast && !*exact) return fg_vjp_act_bias(v, o->act, o->slope, 2);
+    fg_tensor *dy = (*exact ? fg_act_grad_wide : fg_act_grad)(v->s, v->dy, v->y, o->act, o->slope);
+    if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, dy, FG_AXES(0, 1, 2), false);
+    return dy;
+}
+static bool has_act(const void *opts) { return ((const conv_opts *)opts)->o.act != FG_ACT_NONE; }
+static void back_conv(fg_vjp *v, bool fast) {
+    const fg_shape *x = fg_in_shape(v, 0), *w = fg_in_shape(v, 1);
+    fg_conv_geom geom = geom_of(x, w, &v->node->shape, &((const conv_opts *)v->opts)->o);
+    bool exact;
+    fg_tensor *g = before_act(v, &geom, FG_CONV_DX, fast, &exact);
+    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv_transpose2d, g, v->in[1], x, exact ? 1 : 0);
+    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d_dw, v->in[0], g, NULL, exact ? 2 : 0);
 }
 static void vjp_conv(fg_vjp *v) { back_conv(v, false); }
 static void fast_conv(fg_vjp *v) { back_conv(v, true); }
@@ -161,7 +192,8 @@ const fg_op fg_op_conv2d = { .name = "conv2d",
                              .n_min = 2,
                              .n_max = 3,
                              .optional = 4,
-                             .flags = FG_OPF_LOWP | FG_OPF_RAW,
+                             .flags = FG_OPF_LOWP,
+                             .half = 3,
                              .opts_size = sizeof(conv_opts),
                              .attrs = attrs_conv,
                              .infer = infer_conv,
@@ -171,14 +203,13 @@ const fg_op fg_op_conv2d = { .name = "conv2d",
                              .save_in = { 2, 1 },
                              .save_out = 7,
                              .save_out_if = has_act };
-static fg_tensor *call(fg_scope *s, const fg_op *op, fg_tensor *a, fg_tensor *b, fg_tensor *bias, const fg_conv2d_opts *o,
-                       int n) {
+static fg_tensor *call(fg_scope *s, const fg_op *op, fg_tensor *a, fg_tensor *b, fg_tensor *bias, const fg_conv2d_opts *o) {
     conv_opts full = { .kernel = { 0 } };
     if (o) full.o = *o;
-    return fg_op_apply(s, op, (fg_tensor *[]){ a, b, bias }, n, &full);
+    return fg_op_apply(s, op, (fg_tensor *[]){ a, b, bias }, 3, &full);
 }
 fg_tensor *fg_conv2d(fg_scope *s, fg_tensor *x, fg_tensor *w, fg_tensor *bias, const fg_conv2d_opts *o) {
-    return call(s, &fg_op_conv2d, x, w, bias, o, 3);
+    return call(s, &fg_op_conv2d, x, w, bias, o);
 }
 
 /* ---------------------------------------------------------------- conv_transpose2d: x[N,OH,OW,CO of the convolution] */
@@ -191,7 +222,7 @@ static fg_status infer_transposed(fg_call *c) {
     if (x->dim[3] != w->dim[3])
         return fg_op_error(c, FG_EINVAL, "input %s has %lld channel%s, weight %s expects %lld", fg_str(x), (long long)x->dim[3],
                            FG_PLURAL(x->dim[3]), fg_str(w), (long long)w->dim[3]);
-    c->wide = FG_ACT_WIDE(o->act);
+    c->wide = FG_ACT_WIDE(o->act) || ((const conv_opts *)c->opts)->wide;
     c->out_shape = *x;
     c->out_shape.dim[3] = w->dim[2];
     for (int i = 0; i < 2; i++) {
@@ -216,27 +247,15 @@ static fg_status infer_transposed(fg_call *c) {
 static fg_status forward_transposed(fg_call *c) {
     const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
     fg_conv_geom g = geom_of(&c->out_shape, &c->in[1]->shape, &c->in[0]->shape, o);
-    fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
-    fg_conv_args a = { .dy = fg_reals(c->in[0]),
-                       .w = fg_reals(c->in[1]),
-                       .out = fg_reals(c->y),
-                       .bias = bias ? fg_reals(bias) : NULL,
-                       .act = o->act,
-                       .slope = (fg_real)o->slope };
-    return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_DX, c->in[1], &a) : FG_OK;
+    return run_conv(c, &g, FG_CONV_DX, o->act, o->slope);
 }
 static void back_transposed(fg_vjp *v, bool fast) {
-    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    fg_tensor *g = before_act(v, fast);
-    if (fg_needs(v, 0)) {
-        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
-        v->dx[0] = fg_conv2d(v->s, g, v->in[1], NULL, &b);
-    }
-    if (fg_needs(v, 1)) {
-        fg_conv2d_opts b = bare_opts(o, NULL);
-        const fg_shape *w = fg_in_shape(v, 1);
-        v->dx[1] = fg_conv2d_dw(v->s, g, v->in[0], (int[2]){ (int)w->dim[0], (int)w->dim[1] }, &b);
-    }
+    const fg_shape *x = fg_in_shape(v, 0), *w = fg_in_shape(v, 1);
+    fg_conv_geom geom = geom_of(&v->node->shape, w, x, &((const conv_opts *)v->opts)->o);
+    bool exact;
+    fg_tensor *g = before_act(v, &geom, FG_CONV_FWD, fast, &exact);
+    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv2d, g, v->in[1], x, exact ? 1 : 0);
+    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d_dw, g, v->in[0], NULL, exact ? 1 : 0);
 }
 static void vjp_transposed(fg_vjp *v) { back_transposed(v, false); }
 static void fast_transposed(fg_vjp *v) { back_transposed(v, true); }
@@ -248,7 +267,8 @@ const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d",
                                        .n_min = 2,
                                        .n_max = 3,
                                        .optional = 4,
-                                       .flags = FG_OPF_LOWP | FG_OPF_RAW,
+                                       .flags = FG_OPF_LOWP,
+                                       .half = 3,
                                        .opts_size = sizeof(conv_opts),
                                        .attrs = attrs_transposed,
                                        .infer = infer_transposed,
@@ -259,7 +279,7 @@ const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d",
                                        .save_out = 7,
                                        .save_out_if = has_act };
 fg_tensor *fg_conv_transpose2d(fg_scope *s, fg_tensor *x, fg_tensor *w, fg_tensor *bias, const fg_conv2d_opts *o) {
-    return call(s, &fg_op_conv_transpose2d, x, w, bias, o, 3);
+    return call(s, &fg_op_conv_transpose2d, x, w, bias, o);
 }
 
 /* ---------------------------------------------------------------- conv2d_dw */
@@ -282,19 +302,11 @@ static fg_status infer_dw(fg_call *c) {
 static fg_status forward_dw(fg_call *c) {
     const fg_conv2d_opts *o = &((const conv_opts *)c->opts)->o;
     fg_conv_geom g = geom_of(&c->in[0]->shape, &c->out_shape, &c->in[1]->shape, o);
-    fg_conv_args a = { .x = fg_reals(c->in[0]), .dy = fg_reals(c->in[1]), .out = fg_reals(c->y) };
-    return c->y->numel ? run_conv(c->ctx, &g, FG_CONV_DW, NULL, &a) : FG_OK;
+    return run_conv(c, &g, FG_CONV_DW, FG_ACT_NONE, 0);
 }
 static void vjp_dw(fg_vjp *v) {
-    const fg_conv2d_opts *o = &((const conv_opts *)v->opts)->o;
-    if (fg_needs(v, 0)) {
-        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 0));
-        v->dx[0] = fg_conv_transpose2d(v->s, v->in[1], v->dy, NULL, &b);
-    }
-    if (fg_needs(v, 1)) {
-        fg_conv2d_opts b = bare_opts(o, fg_in_shape(v, 1));
-        v->dx[1] = fg_conv2d(v->s, v->in[0], v->dy, NULL, &b);
-    }
+    if (fg_needs(v, 0)) v->dx[0] = member(v, 0, &fg_op_conv_transpose2d, v->in[1], v->dy, fg_in_shape(v, 0), 0);
+    if (fg_needs(v, 1)) v->dx[1] = member(v, 1, &fg_op_conv2d, v->in[0], v->dy, fg_in_shape(v, 1), 0);
 }
 static const fg_attr attrs_dw[] = { { "kernel", FG_A_INT2, true, offsetof(conv_opts, kernel), 0, 0 },
                                     { "stride", FG_A_INT2, false, offsetof(conv_opts, o.stride), 0, 1 },
@@ -305,6 +317,7 @@ const fg_op fg_op_conv2d_dw = { .name = "conv2d_dw",
                                 .n_min = 2,
                                 .n_max = 2,
                                 .flags = FG_OPF_LOWP | FG_OPF_OUT32,
+                                .half = 3,
                                 .opts_size = sizeof(conv_opts),
                                 .attrs = attrs_dw,
                                 .infer = infer_dw,

@@ -108,8 +108,7 @@ static fg_status infer_dropout(fg_call *c) {
 }
 typedef struct drop_arg {
     const fg_kernels *k;
-    const fg_real *x;
-    fg_real *y;
+    fg_span x, y;
     uint64_t key, offset;
     uint32_t threshold;
     fg_real scale;
@@ -117,7 +116,13 @@ typedef struct drop_arg {
 static void drop_range(void *arg, int64_t first, int64_t end, int worker) {
     const drop_arg *q = arg;
     (void)worker;
-    q->k->dropout(q->x + first, q->y + first, (size_t)(end - first), q->key, q->offset, (uint64_t)first, q->threshold, q->scale);
+    int64_t step = q->x.half || q->y.half ? FG_BLOCK : end - first;
+    for (int64_t i = first; i < end; i += step) { /* both steps are multiples of the generator's 4 */
+        fg_real bx[FG_BLOCK], by[FG_BLOCK], *y = fg_span_open(q->y, i, by);
+        int64_t n = end - i < step ? end - i : step;
+        q->k->dropout(fg_span_read(q->k, q->x, i, n, bx), y, (size_t)n, q->key, q->offset, (uint64_t)i, q->threshold, q->scale);
+        fg_span_close(q->k, q->y, i, n, y);
+    }
 }
 static fg_status forward_dropout(fg_call *c) {
     dropout_opts *o = c->opts;
@@ -127,13 +132,13 @@ static fg_status forward_dropout(fg_call *c) {
         o->drawn = true;
     }
     drop_arg q = { c->ctx->k,
-                   fg_reals(c->in[0]),
-                   fg_reals(c->y),
+                   fg_span_of(c->in[0]),
+                   fg_span_of(c->y),
                    o->key,
                    o->offset,
                    (uint32_t)(o->p * 4294967296.0),
                    (fg_real)(1 / (1 - o->p)) };
-    fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, drop_range, &q); /* FG_GRAIN is a multiple of the generator's 4 */
+    fg_parallel_range(c->ctx, c->y->numel, FG_GRAIN, drop_range, &q);
     return FG_OK;
 }
 static void vjp_dropout(fg_vjp *v) { v->dx[0] = fg_op_apply(v->s, v->node->op, &v->dy, 1, v->opts); }
@@ -142,6 +147,7 @@ const fg_op fg_op_dropout = { .name = "dropout",
                               .n_min = 1,
                               .n_max = 1,
                               .flags = FG_OPF_KEEP,
+                              .half = 1,
                               .opts_size = sizeof(dropout_opts),
                               .attrs = attrs_dropout,
                               .infer = infer_dropout,

@@ -11,18 +11,21 @@
 
 typedef struct bn_arg {
     const fg_kernels *k;
-    const fg_real *x, *y, *dy, *mean, *a, *b, *c;
-    fg_real *out, *part; /* part: [chunks][2][channels] */
+    fg_span x, y, dy, out;
+    const fg_real *mean, *a, *b, *c;
+    fg_real *part; /* [chunks][2][channels] */
+    fg_real *wide; /* [workers][BLOCKS][per][channels]: a chunk of x, y, dy and out in f32, of those that are bf16 */
     int64_t rows, ch, per;
     fg_act act;
     fg_real slope;
 } bn_arg;
 
-static int plan_chunks(int64_t rows, int64_t ch, int64_t *per) {
+/* At most 256 chunks of f32; a chunk of bf16 is widened whole, so it stays small. */
+static int plan_chunks(int64_t rows, int64_t ch, bool half, int64_t *per) {
     int64_t p = FG_GRAIN / (ch > 0 ? ch : 1);
     if (p < 16) p = 16;
     int64_t chunks = (rows + p - 1) / p;
-    if (chunks > 256) {
+    if (chunks > 256 && !half) {
         p = (rows + 255) / 256;
         chunks = (rows + p - 1) / p;
     }
@@ -33,32 +36,40 @@ static int64_t chunk_rows(const bn_arg *q, int chunk, int64_t *first) {
     *first = (int64_t)chunk * q->per;
     return q->rows - *first < q->per ? q->rows - *first : q->per;
 }
+enum { BLOCK_X, BLOCK_Y, BLOCK_DY, BLOCK_OUT, BLOCKS };
+static size_t wide_bytes(const fg_context *ctx, int64_t per, int64_t ch, bool half) {
+    return half ? (size_t)fg_get_threads(ctx) * BLOCKS * (size_t)(per * ch) * sizeof(fg_real) : 0;
+}
+static fg_real *block_of(const bn_arg *q, int worker, int which) {
+    return q->wide ? q->wide + ((int64_t)worker * BLOCKS + which) * q->per * q->ch : NULL;
+}
+#define READ(field, which) fg_span_read(q->k, q->field, first * q->ch, n * q->ch, block_of(q, worker, which))
 static void moments_chunk(void *arg, int chunk, int worker) {
     const bn_arg *q = arg;
     int64_t first, n = chunk_rows(q, chunk, &first);
     fg_real *p = q->part + (int64_t)chunk * 2 * q->ch;
-    (void)worker;
-    q->k->bn_moments(q->x + first * q->ch, n, q->ch, p, p + q->ch);
+    q->k->bn_moments(READ(x, BLOCK_X), n, q->ch, p, p + q->ch);
 }
 static void apply_chunk(void *arg, int chunk, int worker) {
     const bn_arg *q = arg;
     int64_t first, n = chunk_rows(q, chunk, &first);
-    (void)worker;
-    q->k->bn_apply(q->x + first * q->ch, n, q->ch, q->a, q->b, q->act, q->slope, q->out + first * q->ch);
+    fg_real *out = fg_span_open(q->out, first * q->ch, block_of(q, worker, BLOCK_OUT));
+    q->k->bn_apply(READ(x, BLOCK_X), n, q->ch, q->a, q->b, q->act, q->slope, out);
+    fg_span_close(q->k, q->out, first * q->ch, n * q->ch, out);
 }
 static void sums_chunk(void *arg, int chunk, int worker) {
     const bn_arg *q = arg;
-    int64_t first, n = chunk_rows(q, chunk, &first), o = first * q->ch;
+    int64_t first, n = chunk_rows(q, chunk, &first);
     fg_real *p = q->part + (int64_t)chunk * 2 * q->ch;
-    (void)worker;
-    q->k->bn_grad_sums(q->dy + o, q->y ? q->y + o : NULL, q->x + o, n, q->ch, q->mean, q->act, q->slope, p, p + q->ch);
+    q->k->bn_grad_sums(READ(dy, BLOCK_DY), READ(y, BLOCK_Y), READ(x, BLOCK_X), n, q->ch, q->mean, q->act, q->slope, p, p + q->ch);
 }
 static void grad_chunk(void *arg, int chunk, int worker) {
     const bn_arg *q = arg;
-    int64_t first, n = chunk_rows(q, chunk, &first), o = first * q->ch;
-    (void)worker;
-    q->k->bn_grad_apply(q->dy + o, q->y ? q->y + o : NULL, q->x + o, n, q->ch, q->mean, q->a, q->b, q->c, q->act, q->slope,
-                        q->out + o);
+    int64_t first, n = chunk_rows(q, chunk, &first);
+    fg_real *out = fg_span_open(q->out, first * q->ch, block_of(q, worker, BLOCK_OUT));
+    q->k->bn_grad_apply(READ(dy, BLOCK_DY), READ(y, BLOCK_Y), READ(x, BLOCK_X), n, q->ch, q->mean, q->a, q->b, q->c, q->act,
+                        q->slope, out);
+    fg_span_close(q->k, q->out, first * q->ch, n * q->ch, out);
 }
 
 /* Inputs: x, gamma, beta, running mean, running variance, stats[2][C] */
@@ -113,21 +124,23 @@ static fg_status forward(fg_call *c) {
     fg_context *ctx = c->ctx;
     int64_t ch = c->out_shape.dim[c->out_shape.ndim - 1], rows = ch ? c->y->numel / ch : 0, per;
     if (!c->y->numel) return FG_OK;
-    int chunks = plan_chunks(rows, ch, &per);
-    size_t bytes = (size_t)(2 * chunks * ch + 3 * ch) * sizeof(fg_real);
+    bool half = c->in[X]->dtype == FG_BF16; /* y is bf16 only where x is */
+    int chunks = plan_chunks(rows, ch, half, &per);
+    size_t bytes = (size_t)(2 * chunks * ch + 3 * ch) * sizeof(fg_real) + wide_bytes(ctx, per, ch, half);
     fg_real *work = fg_alloc(ctx, bytes);
     if (!work) return FG_ENOMEM;
     fg_real *scale = work, *shift = work + ch, *m2 = work + 2 * ch, *stat = fg_reals(c->in[STATS]), *mean = stat,
             *inv = stat + ch;
     bn_arg q = { .k = ctx->k,
-                 .x = fg_reals(c->in[X]),
+                 .x = fg_span_of(c->in[X]),
                  .part = work + 3 * ch,
+                 .wide = half ? work + 3 * ch + 2 * chunks * ch : NULL,
                  .rows = rows,
                  .ch = ch,
                  .per = per,
                  .act = o->act,
                  .slope = (fg_real)o->slope,
-                 .out = fg_reals(c->y),
+                 .out = fg_span_of(c->y),
                  .a = scale,
                  .b = shift };
     if (o->training) {
@@ -200,11 +213,12 @@ static void vjp_fast(fg_vjp *v) {
         return;
     }
     int64_t ch = stats->shape.dim[1], rows = x->numel / ch, per;
-    int chunks = plan_chunks(rows, ch, &per);
+    bool half = v->dy->dtype == FG_BF16 || x->dtype == FG_BF16;
+    int chunks = plan_chunks(rows, ch, half, &per);
     fg_tensor *dgamma = fg_vjp_new(v, &FG_SHAPE(ch)), *dbeta = fg_vjp_new(v, &FG_SHAPE(ch));
     fg_tensor *dx = fg_needs(v, X) ? fg_vjp_over_dy(v) : NULL;
     if (!dgamma || !dbeta || (fg_needs(v, X) && !dx)) return;
-    size_t bytes = (size_t)(2 * chunks * ch + 5 * ch) * sizeof(fg_real);
+    size_t bytes = (size_t)(2 * chunks * ch + 5 * ch) * sizeof(fg_real) + wide_bytes(ctx, per, ch, half);
     fg_real *work = fg_alloc(ctx, bytes);
     if (!work) {
         fg_scope_fail(v->s);
@@ -213,15 +227,16 @@ static void vjp_fast(fg_vjp *v) {
     const fg_real *mean = fg_reals(stats), *inv = mean + ch;
     fg_real *sg = work, *sgx = work + ch, *a = work + 2 * ch, *b = work + 3 * ch, *k = work + 4 * ch;
     bn_arg q = { .k = ctx->k,
-                 .x = fg_reals(x),
-                 .y = o->act != FG_ACT_NONE ? fg_reals(v->y) : NULL,
-                 .dy = fg_reals(v->dy),
+                 .x = fg_span_of(x),
+                 .y = fg_span_of(o->act != FG_ACT_NONE ? v->y : NULL),
+                 .dy = fg_span_of(v->dy),
                  .mean = mean,
                  .a = a,
                  .b = b,
                  .c = k,
-                 .out = dx ? fg_reals(dx) : NULL,
+                 .out = fg_span_of(dx),
                  .part = work + 5 * ch,
+                 .wide = half ? work + 5 * ch + 2 * chunks * ch : NULL,
                  .rows = rows,
                  .ch = ch,
                  .per = per,
@@ -256,6 +271,7 @@ const fg_op fg_op_batch_norm = { .name = "batch_norm",
                                  .n_max = 6,
                                  .optional = 2 | 4 | 8 | 16,
                                  .flags = FG_OPF_KEEP | FG_OPF_INTERNAL,
+                                 .half = 1,
                                  .opts_size = sizeof(fg_batch_norm_opts),
                                  .attrs = attrs,
                                  .infer = infer,

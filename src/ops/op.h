@@ -36,8 +36,13 @@ bool fg_axes_mask(const fg_axes *axes, int ndim, uint32_t *mask);
 fg_tensor *fg_to_input(fg_vjp *v, fg_tensor *dy, int i);
 /* Uninitialised f32 tensor in v->s for vjp_fast. NULL when out of memory. */
 fg_tensor *fg_vjp_new(fg_vjp *v, const fg_shape *sh);
+/* The same with the shape and dtype of dy, which is bf16 only in ops with bf16 inputs of their own (op.half). */
+fg_tensor *fg_vjp_like(fg_vjp *v, const fg_tensor *dy);
 
-/* The same of dy's shape, or dy itself where the pass owns it alone and the result may overwrite it: a third of the memory
+/* act_grad in f32 whatever the dtype of dy: for a backward pass that is not recorded. */
+fg_tensor *fg_act_grad_wide(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope);
+
+/* The same, or dy itself where the pass owns it alone and the result may overwrite it: a third of the memory
  * traffic less, and a smaller peak. For vjp_fast only. */
 fg_tensor *fg_vjp_over_dy(fg_vjp *v);
 /* For vjp_fast of y = act(... + bias): g = dy * act'(y), and the gradient of input `bias` where it is wanted, in one pass. */
@@ -51,9 +56,22 @@ fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias);
 /* fg_parallel and fg_parallel_range for light work: of `elements` in all; of n items of `each` elements. */
 void fg_parallel_light(fg_context *ctx, int64_t elements, int chunks, fg_chunk_fn fn, void *arg);
 void fg_range_light(fg_context *ctx, int64_t n, int64_t each, fg_range_fn fn, void *arg);
-void fg_run_unary(fg_context *ctx, fg_unary u, const fg_real *x, fg_real *y, int64_t n, fg_real a, fg_real b);
-void fg_run_unary_grad(fg_context *ctx, fg_unary u, const fg_real *dy, const fg_real *v, fg_real *dx, int64_t n, fg_real a,
-                       fg_real b);
+/* Elements in f32 or bf16. A loop over a range reads spans, and writes its result between open and close, in blocks of at
+ * most FG_BLOCK elements where a span is bf16: widened and rounded in the first cache, never as a whole tensor. */
+#define FG_BLOCK 1024
+typedef struct fg_span {
+    void *p;
+    bool half;
+} fg_span;
+fg_span fg_span_of(const fg_tensor *t); /* NULL gives an empty one, which reads as NULL */
+static inline fg_span fg_span_reals(const fg_real *p) { return (fg_span){ (void *)p, false }; }
+const fg_real *fg_span_read(const fg_kernels *k, fg_span s, int64_t i, int64_t n, fg_real *block);
+static inline fg_real *fg_span_open(fg_span s, int64_t i, fg_real *block) { return s.half ? block : (fg_real *)s.p + i; }
+static inline void fg_span_close(const fg_kernels *k, fg_span s, int64_t i, int64_t n, const fg_real *block) {
+    if (s.half) k->to_bf16(block, (uint16_t *)s.p + i, (size_t)n);
+}
+void fg_run_unary(fg_context *ctx, fg_unary u, fg_span x, fg_span y, int64_t n, fg_real a, fg_real b);
+void fg_run_unary_grad(fg_context *ctx, fg_unary u, fg_span dy, fg_span v, fg_span dx, int64_t n, fg_real a, fg_real b);
 
 /* Column sums of x[rows][n] into y[n] with fixed chunks and a fixed tree; scratch from the allocator. */
 fg_status fg_run_reduce_cols(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t rows, int64_t n, fg_real *y);

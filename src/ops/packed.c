@@ -1,9 +1,10 @@
-/* packed.c: the cache of packed convolution weights.
+/* packed.c: the cache of weights in the forms that product kernels want.
  *
  * A parameter's packed form is worth keeping until the optimizer writes the parameter: D's real and fake passes and every
- * sample of a frozen G share it. Entries hang on the storage (fg_storage.packed), keyed by direction, algorithm and
- * geometry of the weight. Their data die with the storage, with the next write to it, or when the allocator runs short (the
- * evict hook drops all of them). Only leaf parameters are cached: other weights live for one call.
+ * sample of a frozen G share it. So is, under bf16 precision, its rounded form. Entries hang on the storage
+ * (fg_storage.packed), keyed by everything that shapes the form (kernel, direction, geometry of the weight). Their data die with
+ * the storage, with the next write to it, or when the allocator runs short (the evict hook drops all of them). Only leaf
+ * parameters are cached: other weights live for one call.
  *
  * An entry counts its uses between two writes. At the use that was the last one last time, the caller gets the data to free: a
  * form that is needed once a step, as those of G's backward pass, is never kept, and the others are gone before the step's peak.
@@ -12,21 +13,36 @@
 
 #include <string.h>
 
+/* What a form is and how it is made. The key is compared as a whole; unused words are zero. */
+typedef enum form_kind { CONV = 1, GEMM16, HALF, ROUNDED } form_kind;
+typedef struct form {
+    struct {
+        int64_t kind, bytes, offset;
+        const void *kernel;
+        int64_t word[11];
+    } key;
+    const fg_conv_plan *conv;
+    const fg_gemm16_plan *gemm16;
+    const fg_gemm16_args *args;
+    bool round; /* pack from the rounded weight */
+    bool brief; /* for this call alone, never cached */
+} form;
+
 typedef struct entry {
     struct entry *next;                /* of the same storage */
     struct entry *all_prev, *all_next; /* of the context */
     fg_storage *st;
     fg_context *ctx;
     void *data; /* NULL: only the count is kept */
-    size_t bytes, offset;
+    size_t bytes;
     int uses, uses_before; /* of this version of the parameter, and of the one before */
-    fg_conv_plan key;
+    form form;             /* only its key outlives the call */
 } entry;
 
 typedef struct cache {
     entry *all;
     size_t bytes;
-    bool busy; /* packing: the evict hook must not take what is in use */
+    bool busy; /* making a form: the evict hook must not take what is in use */
 } cache;
 
 static void drop_data(entry *e) {
@@ -71,21 +87,68 @@ static size_t evict(fg_context *ctx, void *arg) {
     return freed;
 }
 
-/* The same packed layout: whatever pack may look at (kernels.h), which is not batch or map size. */
-static bool same_key(const fg_conv_plan *a, const fg_conv_plan *b) {
-    const fg_conv_geom *x = &a->g, *y = &b->g;
-    return a->kernel == b->kernel && a->dir == b->dir && a->algo == b->algo && a->packed == b->packed && x->ci == y->ci &&
-           x->co == y->co && x->kh == y->kh && x->kw == y->kw && x->sh == y->sh && x->sw == y->sw && x->pt == y->pt &&
-           x->pl == y->pl;
+typedef struct round_arg {
+    const fg_kernels *k;
+    const fg_real *src;
+    fg_real *dst;
+} round_arg;
+static void round_range(void *arg, int64_t i, int64_t end, int worker) {
+    enum { BLOCK = 1024 };
+    const round_arg *q = arg;
+    uint16_t half[BLOCK];
+    (void)worker;
+    for (; i < end; i += BLOCK) {
+        size_t n = (size_t)(end - i < BLOCK ? end - i : BLOCK);
+        q->k->to_bf16(q->src + i, half, n);
+        q->k->from_bf16(half, q->dst + i, n);
+    }
+}
+void fg_round_reals(fg_context *ctx, const fg_real *src, fg_real *dst, int64_t n) {
+    round_arg q = { ctx->k, src, dst };
+    fg_parallel_range(ctx, n, 16384, round_range, &q);
 }
 
-static entry *find(fg_tensor *w, const fg_conv_plan *p) {
+typedef struct half_arg {
+    const fg_tensor *w;
+    uint16_t *y;
+} half_arg;
+static void half_range(void *arg, int64_t first, int64_t end, int worker) {
+    const half_arg *q = arg;
+    (void)worker;
+    q->w->ctx->k->to_bf16(fg_reals(q->w) + first, q->y + first, (size_t)(end - first));
+}
+static void to_half(fg_context *ctx, const fg_tensor *w, uint16_t *y) {
+    half_arg q = { w, y };
+    fg_parallel_range(ctx, w->numel, 16384, half_range, &q);
+}
+
+/* from: the weight's numbers as the form's base has them */
+static void make(fg_context *ctx, const form *f, const fg_tensor *w, const void *from, void *data) {
+    switch ((form_kind)f->key.kind) {
+    case CONV: fg_conv_pack_drive(ctx, f->conv, from, data); break;
+    case GEMM16: {
+        fg_gemm16_args a = *f->args;
+        a.b = from;
+        fg_gemm16_pack_drive(ctx, f->gemm16, &a, data);
+        break;
+    }
+    case HALF: to_half(ctx, w, data); break;
+    case ROUNDED: fg_round_reals(ctx, from, data, w->numel); break;
+    }
+}
+
+static form plain_form(const fg_tensor *w, form_kind kind) {
+    size_t size = kind == HALF ? sizeof(uint16_t) : sizeof(fg_real);
+    return (form){ .key = { .kind = kind, .bytes = w->numel * (int64_t)size } };
+}
+
+static entry *find(fg_tensor *w, const form *f) {
     for (entry *e = w->storage->packed; e; e = e->next)
-        if (e->offset == w->offset && same_key(&e->key, p)) return e;
+        if (!memcmp(&e->form.key, &f->key, sizeof f->key)) return e;
     return NULL;
 }
 
-static entry *add(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p) {
+static entry *add(fg_context *ctx, fg_tensor *w, const form *f) {
     cache *c = ctx->packed_cache;
     entry *e = fg_alloc(ctx, sizeof *e);
     if (!e) return NULL;
@@ -93,10 +156,8 @@ static entry *add(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p) {
                   .all_next = c->all,
                   .st = w->storage,
                   .ctx = ctx,
-                  .bytes = p->packed,
-                  .offset = w->offset,
                   .uses_before = -1, /* unknown: keep it */
-                  .key = *p };
+                  .form = *f };
     w->storage->packed = e;
     w->storage->packed_drop = storage_changes;
     if (c->all) c->all->all_prev = e;
@@ -104,24 +165,68 @@ static entry *add(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p) {
     return e;
 }
 
-const void *fg_packed_get(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, bool *owned) {
+static fg_packed get(fg_context *ctx, fg_tensor *w, form *f) {
     cache *c = ctx->packed_cache;
-    bool leaf = !w->node && w->storage->refs == 1 && !w->is_view && w->dtype == FG_F32 && w->refs > 1;
-    *owned = false;
-    c->busy = true;
-    entry *e = leaf ? find(w, p) : NULL;
-    if (leaf && !e) e = add(ctx, w, p);
+    f->key.offset = (int64_t)w->offset;
+    bool leaf = !w->node && w->storage->refs == 1 && !w->is_view && w->dtype == FG_F32 && w->refs > 1 && !f->brief;
+    size_t bytes = f->key.bytes ? (size_t)f->key.bytes : 1;
+    entry *e = leaf ? find(w, f) : NULL;
+    if (leaf && !e && !(e = add(ctx, w, f))) return (fg_packed){ NULL, 0 };
     void *data = e ? e->data : NULL;
-    bool ok = (e || !leaf) && (data || (data = fg_alloc(ctx, p->packed)));
-    c->busy = false;
-    if (!ok) return NULL;
-    if (!e || !e->data) fg_conv_pack_drive(ctx, p, fg_reals(w), data);
-    *owned = !e || ++e->uses == e->uses_before;
-    if (e && *owned != !e->data) { /* kept data go to the caller, or new ones stay */
-        e->data = *owned ? NULL : data;
-        c->bytes += *owned ? -e->bytes : e->bytes;
+    if (!data) {
+        /* Two packed forms of one weight (forward, input gradient) are made from one rounding, where that costs half the bytes.
+         */
+        fg_packed base = { fg_data(w), 0 };
+        if ((f->key.kind == GEMM16 && w->dtype != FG_BF16) || (f->key.kind == CONV && f->round)) {
+            form rounded = plain_form(w, f->key.kind == CONV ? ROUNDED : HALF);
+            rounded.brief = f->key.kind == CONV;
+            base = get(ctx, w, &rounded);
+            if (!base.data) return base;
+        }
+        c->busy = true;
+        data = fg_alloc(ctx, bytes);
+        c->busy = false;
+        if (data) make(ctx, f, w, base.data, data);
+        fg_packed_free(ctx, base);
+        if (!data) return (fg_packed){ NULL, 0 };
     }
-    return data;
+    bool owned = !e || ++e->uses == e->uses_before;
+    if (e && owned && e->data) {
+        c->bytes -= e->bytes;
+        e->data = NULL;
+    } else if (e && !owned && !e->data) {
+        e->data = data;
+        e->bytes = bytes;
+        c->bytes += bytes;
+    }
+    return (fg_packed){ data, owned ? bytes : 0 };
+}
+
+void fg_packed_free(fg_context *ctx, fg_packed p) {
+    if (p.owned) fg_free(ctx, (void *)p.data, p.owned);
+}
+
+/* Everything that pack may look at (kernels.h), which is not batch or map size. */
+fg_packed fg_packed_conv(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, bool round) {
+    const fg_conv_geom *g = &p->g;
+    form f = { .key = { .kind = CONV, .bytes = (int64_t)p->packed, .kernel = p->kernel }, .conv = p, .round = round };
+    const int64_t words[] = { p->dir, p->algo, g->ci, g->co, g->kh, g->kw, g->sh, g->sw, g->pt, g->pl, round };
+    memcpy(f.key.word, words, sizeof words);
+    return get(ctx, w, &f);
+}
+
+fg_packed fg_packed_gemm16(fg_context *ctx, fg_tensor *w, const fg_gemm16_args *a, const fg_gemm16_plan *p) {
+    form f = plain_form(w, HALF);
+    if (!p->packed) return w->dtype == FG_BF16 ? (fg_packed){ fg_data(w), 0 } : get(ctx, w, &f);
+    f = (form){ .key = { .kind = GEMM16, .bytes = (int64_t)p->packed, .kernel = p->kernel }, .gemm16 = p, .args = a };
+    const int64_t words[] = { p->layout, a->n, a->k, a->ldb, a->tb };
+    memcpy(f.key.word, words, sizeof words);
+    return get(ctx, w, &f);
+}
+
+fg_packed fg_packed_rounded(fg_context *ctx, fg_tensor *w) {
+    form f = plain_form(w, ROUNDED);
+    return get(ctx, w, &f);
 }
 
 size_t fg_packed_bytes(const fg_context *ctx) { return ((const cache *)ctx->packed_cache)->bytes; }

@@ -1,7 +1,10 @@
 /* product.c: matrix products: matmul with transpose flags, and linear (bias and activation fused).
  *
- * Weight gradients are computed at f32 storage even under bf16 precision: leaf gradients stay f32. */
+ * Under bf16 precision both operands are rounded to bf16, unless they are bf16 already, and sums are f32; the result is rounded
+ * once, after bias and activation. A table with bf16 kernels gets the operands as they are, others get them widened.
+ * Gradients follow their tensors: of a bf16 input bf16, of an f32 input (weights among them) the f32 sums as they are. */
 #include "gemm_call.h"
+#include "packed.h"
 
 fg_status fg_run_gemm(fg_context *ctx, const fg_gemm_args *a) {
     fg_gemm_plan p;
@@ -14,9 +17,96 @@ fg_status fg_run_gemm(fg_context *ctx, const fg_gemm_args *a) {
     return FG_OK;
 }
 
+/* ---------------------------------------------------------------- operands under bf16 precision */
+fg_tensor *fg_half_input(fg_call *c, int i) {
+    fg_tensor *t = c->in[i], *h = t;
+    if (t->dtype == FG_BF16) return t;
+    if ((h = fg_empty(c->s, FG_BF16, t->shape)) != NULL) fg_convert_tensor(t, h);
+    return h;
+}
+fg_tensor *fg_rounded_input(fg_call *c, int i) {
+    fg_tensor *t = c->in[i], *r = fg_empty(c->s, FG_F32, t->shape);
+    if (!r) return NULL;
+    if (t->dtype == FG_BF16) fg_convert_tensor(t, r);
+    else fg_round_reals(c->ctx, fg_reals(t), fg_reals(r), t->numel);
+    return r;
+}
+fg_tensor *fg_real_output(fg_call *c) { return c->y->dtype == FG_F32 ? c->y : fg_empty(c->s, FG_F32, c->out_shape); }
+void fg_real_output_done(fg_call *c, const fg_tensor *t) {
+    if (t != c->y) fg_convert_tensor(t, c->y);
+}
+
+/* By f32 kernels: g lacks operands and C. */
+static fg_status widened_product(fg_call *c, fg_gemm_args *g) {
+    fg_tensor *a = fg_rounded_input(c, 0), *y = a ? fg_real_output(c) : NULL;
+    if (!y) return FG_ENOMEM;
+    bool half = c->in[1]->dtype == FG_BF16;
+    fg_tensor *b = half ? fg_rounded_input(c, 1) : c->in[1];
+    fg_gemm_plan p;
+    c->ctx->k->gemm_plan(g, &p);
+    size_t bytes = fg_gemm_workspace(c->ctx, &p);
+    void *work = b && bytes ? fg_alloc(c->ctx, bytes) : NULL; /* before the weights: making room may drop that cache */
+    if (!b || (bytes && !work)) return FG_ENOMEM;
+    fg_packed w = { fg_data(b), 0 };
+    if (!half) w = fg_packed_rounded(c->ctx, b);
+    if (w.data) {
+        g->a = fg_reals(a), g->b = w.data, g->c = fg_reals(y);
+        fg_gemm_drive(c->ctx, &p, g, work);
+        fg_real_output_done(c, y);
+    }
+    fg_packed_free(c->ctx, w);
+    if (bytes) fg_free(c->ctx, work, bytes);
+    return w.data ? FG_OK : FG_ENOMEM;
+}
+
+static fg_status half_product(fg_call *c, fg_gemm16_args *h, const fg_gemm16_plan *p) {
+    fg_context *ctx = c->ctx;
+    fg_tensor *a = fg_half_input(c, 0);
+    size_t bytes = fg_gemm16_workspace(ctx, p);
+    void *work = a && bytes ? fg_alloc(ctx, bytes) : NULL; /* before the weights: making room may drop that cache */
+    if (!a || (bytes && !work)) return FG_ENOMEM;
+    fg_packed w = fg_packed_gemm16(ctx, c->in[1], h, p);
+    if (w.data) {
+        h->a = fg_data(a), h->b = p->packed ? NULL : w.data;
+        if (c->y->dtype == FG_BF16) h->c16 = fg_data(c->y);
+        else h->c = fg_reals(c->y);
+        fg_gemm16_drive(ctx, p, h, p->packed ? w.data : NULL, work);
+    }
+    fg_packed_free(ctx, w);
+    if (bytes) fg_free(ctx, work, bytes);
+    return w.data ? FG_OK : FG_ENOMEM;
+}
+
+/* y = act(op(in[0]) op(in[1]) + bias) in the precision of the call */
+static fg_status product(fg_call *c, fg_gemm_args *g) {
+    if (!c->y->numel) return FG_OK;
+    if (!c->low) {
+        g->a = fg_reals(c->in[0]), g->b = fg_reals(c->in[1]), g->c = fg_reals(c->y);
+        return fg_run_gemm(c->ctx, g);
+    }
+    fg_gemm16_plan p;
+    fg_gemm16_args h = { .m = g->m,
+                         .n = g->n,
+                         .k = g->k,
+                         .ta = g->ta,
+                         .tb = g->tb,
+                         .lda = g->lda,
+                         .ldb = g->ldb,
+                         .ldc = g->ldc,
+                         .bias = g->bias,
+                         .act = g->act,
+                         .slope = g->slope };
+    return fg_gemm16_choose(c->ctx->k, &h, &p) ? half_product(c, &h, &p) : widened_product(c, g);
+}
+
 /* ---------------------------------------------------------------- matmul */
+typedef struct matmul_opts {
+    fg_matmul_opts o;
+    bool wide; /* the result is f32 in every precision: the gradient of an f32 input */
+} matmul_opts;
 static fg_status infer_matmul(fg_call *c) {
-    const fg_matmul_opts *o = c->opts;
+    const fg_matmul_opts *o = &((const matmul_opts *)c->opts)->o;
+    c->wide = ((const matmul_opts *)c->opts)->wide;
     const fg_shape *a = &c->in[0]->shape, *b = &c->in[1]->shape;
     if (a->ndim != 2 || b->ndim != 2)
         return fg_op_error(c, FG_EINVAL, "expected two matrices, got %s and %s", fg_str(a), fg_str(b));
@@ -28,52 +118,47 @@ static fg_status infer_matmul(fg_call *c) {
     return FG_OK;
 }
 static fg_status forward_matmul(fg_call *c) {
-    const fg_matmul_opts *o = c->opts;
+    const fg_matmul_opts *o = &((const matmul_opts *)c->opts)->o;
     const fg_shape *a = &c->in[0]->shape, *b = &c->in[1]->shape;
     fg_gemm_args g = { .m = c->out_shape.dim[0],
                        .n = c->out_shape.dim[1],
                        .k = a->dim[!o->ta],
                        .ta = o->ta,
                        .tb = o->tb,
-                       .a = fg_reals(c->in[0]),
-                       .b = fg_reals(c->in[1]),
                        .lda = a->dim[1],
                        .ldb = b->dim[1],
-                       .ldc = c->out_shape.dim[1],
-                       .c = fg_reals(c->y) };
-    return fg_run_gemm(c->ctx, &g);
+                       .ldc = c->out_shape.dim[1] };
+    return product(c, &g);
 }
-static fg_tensor *mm(fg_scope *s, fg_tensor *a, bool ta, fg_tensor *b, bool tb) {
-    return fg_matmul(s, a, b, &(fg_matmul_opts){ ta, tb });
-}
-/* At f32 storage whatever the precision: for gradients of weights */
-static fg_tensor *mm32(fg_scope *s, fg_tensor *a, bool ta, fg_tensor *b, bool tb) {
-    fg_precision p = s->ctx->precision;
-    s->ctx->precision = FG_PRECISION_F32;
-    fg_tensor *y = mm(s, a, ta, b, tb);
-    s->ctx->precision = p;
-    return y;
+/* A product that is the gradient of input i */
+static fg_tensor *mm(fg_vjp *v, int i, fg_tensor *a, bool ta, fg_tensor *b, bool tb) {
+    matmul_opts o = { { ta, tb }, v->node->edge[i].dtype != FG_BF16 };
+    return fg_op_apply(v->s, &fg_op_matmul, (fg_tensor *[]){ a, b }, 2, &o);
 }
 static void vjp_matmul(fg_vjp *v) {
-    const fg_matmul_opts *o = v->opts;
+    const fg_matmul_opts *o = &((const matmul_opts *)v->opts)->o;
     fg_tensor *a = v->in[0], *b = v->in[1], *dy = v->dy;
-    if (fg_needs(v, 0)) v->dx[0] = o->ta ? mm32(v->s, b, o->tb, dy, true) : mm32(v->s, dy, false, b, !o->tb);
-    if (fg_needs(v, 1)) v->dx[1] = o->tb ? mm32(v->s, dy, true, a, o->ta) : mm32(v->s, a, !o->ta, dy, false);
+    if (fg_needs(v, 0)) v->dx[0] = o->ta ? mm(v, 0, b, o->tb, dy, true) : mm(v, 0, dy, false, b, !o->tb);
+    if (fg_needs(v, 1)) v->dx[1] = o->tb ? mm(v, 1, dy, true, a, o->ta) : mm(v, 1, a, !o->ta, dy, false);
 }
-static const fg_attr attrs_matmul[] = { FG_ATTR(FG_A_BOOL, fg_matmul_opts, ta, 0), FG_ATTR(FG_A_BOOL, fg_matmul_opts, tb, 0),
+static const fg_attr attrs_matmul[] = { { "ta", FG_A_BOOL, false, offsetof(matmul_opts, o.ta), 0, 0 },
+                                        { "tb", FG_A_BOOL, false, offsetof(matmul_opts, o.tb), 0, 0 },
                                         FG_ATTR_END };
 const fg_op fg_op_matmul = { .name = "matmul",
                              .n_min = 2,
                              .n_max = 2,
                              .flags = FG_OPF_LOWP,
-                             .opts_size = sizeof(fg_matmul_opts),
+                             .half = 3,
+                             .opts_size = sizeof(matmul_opts),
                              .attrs = attrs_matmul,
                              .infer = infer_matmul,
                              .forward = forward_matmul,
                              .vjp = vjp_matmul,
                              .save_in = { 2, 1 } };
 fg_tensor *fg_matmul(fg_scope *s, fg_tensor *a, fg_tensor *b, const fg_matmul_opts *o) {
-    return fg_op_apply(s, &fg_op_matmul, (fg_tensor *[]){ a, b }, 2, o);
+    matmul_opts full = { .wide = false };
+    if (o) full.o = *o;
+    return fg_op_apply(s, &fg_op_matmul, (fg_tensor *[]){ a, b }, 2, &full);
 }
 
 /* ---------------------------------------------------------------- linear */
@@ -99,21 +184,18 @@ static fg_status forward_linear(fg_call *c) {
     fg_gemm_args g = { .m = x->dim[0],
                        .n = out,
                        .k = x->dim[1],
-                       .a = fg_reals(c->in[0]),
-                       .b = fg_reals(c->in[1]),
                        .lda = x->dim[1],
                        .ldb = out,
                        .ldc = out,
-                       .c = fg_reals(c->y),
                        .bias = c->in[2] ? fg_reals(c->in[2]) : NULL,
                        .act = o->act,
                        .slope = (fg_real)o->slope };
-    return fg_run_gemm(c->ctx, &g);
+    return product(c, &g);
 }
 static bool has_act(const void *opts) { return ((const fg_linear_opts *)opts)->act != FG_ACT_NONE; }
 static void back_linear(fg_vjp *v, fg_tensor *g) {
-    if (fg_needs(v, 0)) v->dx[0] = mm(v->s, g, false, v->in[1], true);
-    if (fg_needs(v, 1)) v->dx[1] = mm32(v->s, v->in[0], true, g, false);
+    if (fg_needs(v, 0)) v->dx[0] = mm(v, 0, g, false, v->in[1], true);
+    if (fg_needs(v, 1)) v->dx[1] = mm(v, 1, v->in[0], true, g, false);
 }
 static void vjp_linear(fg_vjp *v) {
     const fg_linear_opts *o = v->opts;
@@ -131,7 +213,8 @@ const fg_op fg_op_linear = { .name = "linear",
                              .n_min = 2,
                              .n_max = 3,
                              .optional = 4,
-                             .flags = FG_OPF_LOWP | FG_OPF_RAW,
+                             .flags = FG_OPF_LOWP,
+                             .half = 3,
                              .opts_size = sizeof(fg_linear_opts),
                              .attrs = attrs_linear,
                              .infer = infer_linear,

@@ -26,6 +26,8 @@ typedef struct red_arg {
     const fg_real *x;
     fg_real *y;
     int64_t rows, n, per; /* per: rows (or elements) a chunk */
+    fg_span half;         /* chunk_cols: x where it is bf16, widened a chunk at a time into wide[worker][per][n] */
+    fg_real *wide;
 } red_arg;
 
 static void chunk_all(void *arg, int chunk, int worker) {
@@ -43,7 +45,7 @@ static fg_status run_all(fg_context *ctx, fg_reduction r, const fg_real *x, int6
     size_t bytes = (size_t)chunks * sizeof(fg_real);
     fg_real *part = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
-    red_arg q = { ctx->k, r, x, part, 0, n, FG_GRAIN };
+    red_arg q = { .k = ctx->k, .r = r, .x = x, .y = part, .n = n, .per = FG_GRAIN };
     fg_parallel_light(ctx, n, chunks, chunk_all, &q);
     *y = ctx->k->reduce(r, part, (size_t)chunks);
     fg_free(ctx, part, bytes);
@@ -51,9 +53,9 @@ static fg_status run_all(fg_context *ctx, fg_reduction r, const fg_real *x, int6
 }
 
 /* Row chunks of x[rows][n] for column sums: 1 when it is not worth cutting. */
-static int64_t cut_rows(int64_t rows, int64_t n, int64_t *per) {
+static int64_t cut_rows(int64_t rows, int64_t n, int64_t most, int64_t *per) {
     int64_t chunks = rows * n / FG_GRAIN;
-    if (chunks > 64) chunks = 64;
+    if (chunks > most) chunks = most;
     if (chunks < 2) chunks = 1;
     *per = (rows + chunks - 1) / chunks;
     return *per ? (rows + *per - 1) / *per : 1;
@@ -61,20 +63,23 @@ static int64_t cut_rows(int64_t rows, int64_t n, int64_t *per) {
 static void chunk_cols(void *arg, int chunk, int worker) {
     const red_arg *q = arg;
     int64_t first = (int64_t)chunk * q->per, m = q->rows - first < q->per ? q->rows - first : q->per;
-    (void)worker;
-    q->k->reduce_cols(q->r, q->x + first * q->n, m, q->n, q->y + (int64_t)chunk * q->n);
+    const fg_real *x = q->x + first * q->n;
+    if (q->half.p) x = fg_span_read(q->k, q->half, first * q->n, m * q->n, q->wide + (int64_t)worker * q->per * q->n);
+    q->k->reduce_cols(q->r, x, m, q->n, q->y + (int64_t)chunk * q->n);
 }
 /* Runs chunk(q) over the chunks of q->rows with room for a row of partial results each, and joins those into y. */
 static fg_status run_cols(fg_context *ctx, red_arg *q, fg_chunk_fn chunk, fg_real *y) {
-    int64_t chunks = cut_rows(q->rows, q->n, &q->per);
+    int64_t chunks = cut_rows(q->rows, q->n, q->half.p ? 1024 : 64, &q->per);
     q->y = y;
-    if (chunks == 1) {
+    if (chunks == 1 && !q->half.p) {
         chunk(q, 0, 0);
         return FG_OK;
     }
-    size_t bytes = (size_t)(chunks * q->n) * sizeof(fg_real);
+    size_t wide = q->half.p ? (size_t)fg_get_threads(ctx) * (size_t)(q->per * q->n) : 0;
+    size_t bytes = ((size_t)(chunks * q->n) + wide) * sizeof(fg_real);
     fg_real *part = q->y = fg_alloc(ctx, bytes);
     if (!part) return FG_ENOMEM;
+    q->wide = part + chunks * q->n;
     fg_parallel_light(ctx, q->rows * q->n, (int)chunks, chunk, q);
     ctx->k->reduce_cols(q->r, part, chunks, q->n, y);
     fg_free(ctx, part, bytes);
@@ -121,13 +126,14 @@ static void range_blocks(void *arg, int64_t first, int64_t end, int worker) {
 static fg_status run_group(fg_context *ctx, fg_reduction r, const fg_real *x, int64_t outer, int64_t red, int64_t inner,
                            fg_real *y) {
     if (outer == 1) return fg_run_reduce_cols(ctx, r, x, red, inner, y);
-    red_arg q = { ctx->k, r, x, y, red, inner == 1 ? red : inner, 0 };
+    red_arg q = { .k = ctx->k, .r = r, .x = x, .y = y, .rows = red, .n = inner == 1 ? red : inner };
     fg_range_light(ctx, outer, red * inner, inner == 1 ? range_rows : range_blocks, &q);
     return FG_OK;
 }
 
 /* Reduces the axes in mask of x into y (dense, kept axes in order). */
-static fg_status run_axes(fg_context *ctx, fg_reduction r, const fg_tensor *x, uint32_t mask, fg_real *y) {
+static fg_status run_axes(fg_scope *s, fg_reduction r, const fg_tensor *x, uint32_t mask, fg_real *y) {
+    fg_context *ctx = s->ctx;
     int64_t size[FG_MAX_RANK];
     bool red[FG_MAX_RANK];
     int n = 0, left = 0;
@@ -142,11 +148,22 @@ static fg_status run_axes(fg_context *ctx, fg_reduction r, const fg_tensor *x, u
             left += rd;
         }
     }
-    const fg_real *src = fg_reals(x);
     if (left == 0) {
-        memcpy(y, src, (size_t)x->numel * sizeof *y);
+        fg_convert(ctx, (fg_dtype)x->dtype, fg_data(x), FG_F32, y, (size_t)x->numel);
         return FG_OK;
     }
+    fg_span half = fg_span_of(x);
+    if (half.half && n == 2 && red[0]) { /* a bias's gradient */
+        red_arg q = { .k = ctx->k, .r = r, .rows = size[0], .n = size[1], .half = half };
+        return run_cols(ctx, &q, chunk_cols, y);
+    }
+    if (half.half) {
+        fg_tensor *wide = fg_empty(s, FG_F32, x->shape);
+        if (!wide) return FG_ENOMEM;
+        fg_convert_tensor(x, wide);
+        x = wide;
+    }
+    const fg_real *src = fg_reals(x);
     fg_real *tmp = NULL;
     size_t tmp_bytes = 0;
     fg_status st = FG_OK;
@@ -200,7 +217,7 @@ static fg_status run(fg_call *c, fg_reduction r) {
         memset(fg_data(c->y), 0, fg_tensor_bytes(c->y));
         return FG_OK;
     }
-    return run_axes(c->ctx, r, c->in[0], mask, fg_reals(c->y));
+    return run_axes(c->s, r, c->in[0], mask, fg_reals(c->y));
 }
 static double count(const fg_shape *in, const reduce_opts *o) {
     uint32_t mask;
@@ -225,7 +242,7 @@ static fg_status forward_min(fg_call *c) { return run(c, FG_RED_MIN); }
 static fg_status forward_mean(fg_call *c) {
     fg_status st = run(c, FG_RED_SUM);
     if (st != FG_OK) return st;
-    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_reals(c->y), fg_reals(c->y), c->y->numel,
+    fg_run_unary(c->ctx, FG_UN_AFFINE, fg_span_of(c->y), fg_span_of(c->y), c->y->numel,
                  (fg_real)(1 / count(&c->in[0]->shape, c->opts)), 0);
     return FG_OK;
 }
@@ -244,7 +261,7 @@ static void vjp_extreme(fg_vjp *v) {
 static const fg_attr attrs_reduce[] = { { "axis", FG_A_AXES, false, offsetof(reduce_opts, axes), 0, 0 },
                                         { "keepdim", FG_A_BOOL, false, offsetof(reduce_opts, keepdim), 0, 0 },
                                         FG_ATTR_END };
-#define REDUCE(name_, infer_, vjp_, save_x, save_y)                                                                              \
+#define REDUCE(name_, infer_, vjp_, save_x, save_y, half_)                                                                       \
     const fg_op fg_op_##name_ = { .name = #name_,                                                                                \
                                   .n_min = 1,                                                                                    \
                                   .n_max = 1,                                                                                    \
@@ -254,16 +271,17 @@ static const fg_attr attrs_reduce[] = { { "axis", FG_A_AXES, false, offsetof(red
                                   .forward = forward_##name_,                                                                    \
                                   .vjp = vjp_,                                                                                   \
                                   .save_in = { save_x },                                                                         \
-                                  .save_out = save_y };                                                                          \
+                                  .save_out = save_y,                                                                            \
+                                  .half = half_ };                                                                               \
     fg_tensor *fg_##name_(fg_scope *s, fg_tensor *x, const fg_axes *axes, bool keepdim) {                                        \
         reduce_opts o = { .keepdim = keepdim };                                                                                  \
         if (axes) o.axes = *axes;                                                                                                \
         return fg_op_apply(s, &fg_op_##name_, &x, 1, &o);                                                                        \
     }
-REDUCE(sum, infer, vjp_sum, 0, 0)
-REDUCE(mean, infer_extreme, vjp_mean, 0, 0)
-REDUCE(max, infer_extreme, vjp_extreme, 1, 1)
-REDUCE(min, infer_extreme, vjp_extreme, 1, 1)
+REDUCE(sum, infer, vjp_sum, 0, 0, 1)
+REDUCE(mean, infer_extreme, vjp_mean, 0, 0, 1)
+REDUCE(max, infer_extreme, vjp_extreme, 1, 1, 0)
+REDUCE(min, infer_extreme, vjp_extreme, 1, 1, 0)
 
 /* ---------------------------------------------------------------- argmax */
 static fg_status infer_argmax(fg_call *c) {
@@ -359,7 +377,7 @@ static fg_status forward_reduce_to(fg_call *c) {
     int lead = in->ndim - out->ndim;
     for (int i = 0; i < in->ndim; i++)
         if (i < lead || (out->dim[i - lead] == 1 && in->dim[i] != 1)) mask |= 1u << i;
-    return run_axes(c->ctx, FG_RED_SUM, c->in[0], mask, fg_reals(c->y));
+    return run_axes(c->s, FG_RED_SUM, c->in[0], mask, fg_reals(c->y));
 }
 static void vjp_reduce_to(fg_vjp *v) { v->dx[0] = fg_broadcast_to(v->s, v->dy, *fg_in_shape(v, 0)); }
 const fg_op fg_op_reduce_to = { .name = "reduce_to",

@@ -26,13 +26,13 @@ static fg_status infer_clamp(fg_call *c) {
     return infer_same(c);
 }
 static fg_status run(fg_call *c, fg_unary u, double a, double b) {
-    fg_run_unary(c->ctx, u, fg_reals(c->in[0]), fg_reals(c->y), c->y->numel, (fg_real)a, (fg_real)b);
+    fg_run_unary(c->ctx, u, fg_span_of(c->in[0]), fg_span_of(c->y), c->y->numel, (fg_real)a, (fg_real)b);
     return FG_OK;
 }
 static void run_grad(fg_vjp *v, fg_unary u, const fg_tensor *val, double a, double b) {
     fg_tensor *dx = fg_vjp_over_dy(v);
     if (!dx) return;
-    fg_run_unary_grad(v->ctx, u, fg_reals(v->dy), val ? fg_reals(val) : NULL, fg_reals(dx), dx->numel, (fg_real)a, (fg_real)b);
+    fg_run_unary_grad(v->ctx, u, fg_span_of(v->dy), fg_span_of(val), fg_span_of(dx), dx->numel, (fg_real)a, (fg_real)b);
     v->dx[0] = dx;
 }
 
@@ -102,7 +102,8 @@ static const fg_attr attrs_pow[] = { { "exponent", FG_A_REAL, true, offsetof(una
                                   .vjp = vjp_,                                                                                   \
                                   .vjp_fast = fast_##name_,                                                                      \
                                   .save_in = { save_x },                                                                         \
-                                  .save_out = save_y };
+                                  .save_out = save_y,                                                                            \
+                                  .half = (flags_)&FG_OPF_KEEP ? 1 : 0 };
 UNARY(affine, FG_UN_AFFINE, infer_same, attrs_affine, FG_OPF_KEEP, vjp_affine, 0, 0, o->a, o->b)
 UNARY(neg, FG_UN_AFFINE, infer_same, NO_ATTRS, FG_OPF_KEEP, vjp_neg, 0, 0, -1, 0)
 UNARY(exp, FG_UN_EXP, infer_same, NO_ATTRS, 0, vjp_exp, 0, 1, 0, 0)
@@ -156,6 +157,7 @@ fg_tensor *fg_pow(fg_scope *s, fg_tensor *x, double exponent) { return one(s, &f
 typedef struct act_grad_opts {
     fg_act act;
     double slope;
+    bool wide; /* the result is f32 whatever dy is */
 } act_grad_opts;
 static const fg_attr attrs_act_grad[] = { { "act", FG_A_ACT, true, offsetof(act_grad_opts, act), 0, 0 },
                                           { "slope", FG_A_REAL, false, offsetof(act_grad_opts, slope), 0, 0.01 },
@@ -171,6 +173,7 @@ static fg_unary act_slot(fg_act act) {
     }
 }
 static fg_status infer_act_grad(fg_call *c) {
+    c->wide = ((const act_grad_opts *)c->opts)->wide;
     c->out_shape = c->in[0]->shape;
     if (fg_shape_equal(&c->in[0]->shape, &c->in[1]->shape)) return FG_OK;
     return fg_op_error(c, FG_EINVAL, "the gradient has shape %s, the output %s", fg_str(&c->in[0]->shape),
@@ -178,7 +181,7 @@ static fg_status infer_act_grad(fg_call *c) {
 }
 static fg_status forward_act_grad(fg_call *c) {
     const act_grad_opts *o = c->opts;
-    fg_run_unary_grad(c->ctx, act_slot(o->act), fg_reals(c->in[0]), fg_reals(c->in[1]), fg_reals(c->y), c->y->numel,
+    fg_run_unary_grad(c->ctx, act_slot(o->act), fg_span_of(c->in[0]), fg_span_of(c->in[1]), fg_span_of(c->y), c->y->numel,
                       o->act == FG_ACT_NONE ? 1 : (fg_real)o->slope, 0);
     return FG_OK;
 }
@@ -202,6 +205,8 @@ static void fast_act_grad(fg_vjp *v) {
 const fg_op fg_op_act_grad = { .name = "act_grad",
                                .n_min = 2,
                                .n_max = 2,
+                               .flags = FG_OPF_KEEP,
+                               .half = 3,
                                .opts_size = sizeof(act_grad_opts),
                                .attrs = attrs_act_grad,
                                .infer = infer_act_grad,
@@ -213,7 +218,11 @@ fg_tensor *fg_act_grad(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, dou
     if (act == FG_ACT_NONE) return dy;
     /* piecewise linear: act' does not change with y, so there is no edge to it */
     if ((act == FG_ACT_RELU || act == FG_ACT_LEAKY_RELU) && y && y->requires_grad) y = fg_detach(s, y);
-    return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope });
+    return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope, false });
+}
+fg_tensor *fg_act_grad_wide(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act, double slope) {
+    if (act == FG_ACT_NONE) return fg_cast(s, dy, FG_F32);
+    return fg_op_apply(s, &fg_op_act_grad, (fg_tensor *[]){ dy, y }, 2, &(act_grad_opts){ act, slope, true });
 }
 
 fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias) {
@@ -227,7 +236,8 @@ fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias) {
     }
     if (acts && !(g = fg_vjp_over_dy(v))) return NULL;
     if (!sums) {
-        if (acts) fg_run_unary_grad(v->ctx, act_slot(act), fg_reals(dy), fg_reals(y), fg_reals(g), g->numel, (fg_real)slope, 0);
+        if (acts)
+            fg_run_unary_grad(v->ctx, act_slot(act), fg_span_of(dy), fg_span_of(y), fg_span_of(g), g->numel, (fg_real)slope, 0);
         return g;
     }
     if (!(db = fg_vjp_new(v, fg_in_shape(v, bias)))) return NULL;
@@ -255,7 +265,7 @@ static fg_status forward_cast(fg_call *c) {
     fg_convert_tensor(c->in[0], c->y);
     return FG_OK;
 }
-static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* gradients travel in f32 */
+static void vjp_cast(fg_vjp *v) { v->dx[0] = v->dy; } /* the engine sees to its dtype */
 const fg_op fg_op_cast = { .name = "cast",
                            .n_min = 1,
                            .n_max = 1,

@@ -27,6 +27,9 @@ static int64_t rows(void) { return (int64_t)n / cols; }
 #define RUN(name, statement)                                                                                                     \
     static void name(void) { statement; }
 RUN(run_memcpy, memcpy(c, a, n * sizeof *a))
+RUN(run_to_bf16, k->to_bf16(a, (uint16_t *)(void *)c, n))
+RUN(run_from_bf16, k->from_bf16((const uint16_t *)(const void *)a, c, n))
+RUN(run_from_u8, k->from_u8(cond, c, n))
 RUN(run_add, k->binary[FG_BIN_ADD](a, 1, b, 1, c, n))
 RUN(run_mul_scalar, k->binary[FG_BIN_MUL](a, 1, small[0], 0, c, n))
 RUN(run_max, k->binary[FG_BIN_MAX](a, 1, b, 1, c, n))
@@ -85,7 +88,10 @@ static const struct {
     void (*run)(void);
     double arrays; /* passes over n floats: reads and writes */
     int64_t cols;  /* -1: all widths */
-} kernels[] = { { "binary add", run_add, 3, 0 },
+} kernels[] = { { "to_bf16", run_to_bf16, 1.5, 0 },
+                { "from_bf16", run_from_bf16, 1.5, 0 },
+                { "from_u8", run_from_u8, 1.25, 0 },
+                { "binary add", run_add, 3, 0 },
                 { "binary mul scalar", run_mul_scalar, 2, 0 },
                 { "binary max", run_max, 3, 0 },
                 { "select", run_select, 3.25, 0 },

@@ -5,7 +5,7 @@
  * pass 100%, since taps outside the image are skipped. Weight packing is included in FWD and DX. Times are of the thread's
  * own clock, so that other processes disturb only through shared caches; the best of several runs counts.
  *
- * usage: bench_product [gemm|conv] */
+ * usage: bench_product [gemm|gemm16|conv] */
 #include "product.h"
 
 #include <dlfcn.h>
@@ -173,6 +173,72 @@ static void gemms(const double *peak) {
     }
 }
 
+/* bf16 operands against f32 ones, in alternation: the linear layers of the works `toy` and `mlp` of step.lua (forward, input
+ * gradient, weight gradient), square matrices and skinny ones. B is packed once before, as weights are; A by every run. */
+static double time_gemm16(const fg_kernels *k, fg_gemm16_args *a, double flops, bool pack) {
+    fg_gemm16_plan p;
+    if (!fg_gemm16_choose(k, a, &p)) return 0;
+    void *packed = aligned(p.packed);
+    a->scratch = aligned(p.scratch), a->partials = aligned(p.partials), a->packed = packed;
+    double best = 1e30;
+    int repeat = 1 + (int)(1e8 / (flops + 1e4));
+    for (int r = 0; r < RUNS; r++) {
+        double t = own_seconds();
+        for (int q = 0; q < repeat; q++) {
+            for (int c = 0; c < p.pack_chunks && (pack || (r == 0 && q == 0)); c++) p.kernel->pack(&p, a, packed, c);
+            for (int c = 0; c < p.chunks; c++) p.kernel->run(&p, a, c, 0);
+            for (int c = 0; c < p.finish_chunks; c++) p.kernel->finish(&p, a, c);
+        }
+        t = (own_seconds() - t) / repeat;
+        if (t < best) best = t;
+    }
+    free(a->scratch), free(a->partials), free(packed);
+    return best;
+}
+
+static void gemms16(const double *peak) {
+    static const struct {
+        int64_t m, n, k;
+        bool ta, tb, weights; /* B is a parameter */
+    } shapes[] = {
+        { 1024, 1024, 1024, 0, 0, 0 }, { 1024, 1024, 1024, 1, 0, 0 }, { 1024, 1024, 1024, 0, 1, 0 }, { 512, 512, 512, 0, 0, 0 },
+        { 256, 512, 512, 0, 0, 1 },    { 256, 512, 512, 0, 1, 1 },    { 512, 512, 256, 1, 0, 0 },    { 256, 512, 2, 0, 0, 1 },
+        { 256, 2, 512, 0, 0, 1 },      { 256, 512, 2, 0, 1, 1 },      { 512, 2, 256, 1, 0, 0 },      { 512, 1, 512, 1, 0, 0 },
+        { 512, 512, 512, 1, 0, 0 },    { 256, 1024, 784, 0, 0, 1 },   { 256, 512, 1024, 0, 0, 1 },   { 128, 784, 1024, 0, 0, 1 },
+        { 128, 1024, 784, 0, 1, 1 },   { 1024, 784, 128, 1, 0, 0 },   { 784, 1024, 256, 1, 0, 0 },   { 64, 6272, 100, 0, 0, 1 },
+        { 64, 100, 6272, 0, 1, 1 },    { 1, 6272, 100, 0, 0, 1 },     { 64, 64, 50000, 1, 0, 0 },
+    };
+    const fg_kernels *k = fg_kernels_for(FG_ISA_AVX512BF16);
+    double peak16 = fg_peak_flops_bf16(0.3);
+    if (!k || peak16 <= 0) return;
+    printf("bf16 products: peak of one thread %.1f GF/s, %.2f times f32's\ncolumns: f32, bf16, ratio\n", peak16 * 1e-9,
+           peak16 / peak[FG_ISA_AVX512]);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        int64_t m = shapes[i].m, n = shapes[i].n, kk = shapes[i].k;
+        bool ta = shapes[i].ta, tb = shapes[i].tb;
+        float *a = random_floats(m * kk), *b = random_floats(kk * n), *c = random_floats(m * n);
+        uint16_t *a16 = aligned((size_t)(m * kk) * 2), *b16 = aligned((size_t)(kk * n) * 2), *c16 = aligned((size_t)(m * n) * 2);
+        k->to_bf16(a, a16, (size_t)(m * kk)), k->to_bf16(b, b16, (size_t)(kk * n));
+        fg_gemm_args wide = { .m = m, .n = n, .k = kk, .ta = ta, .tb = tb, .a = a, .b = b, .c = c };
+        fg_gemm16_args low = { .m = m, .n = n, .k = kk, .ta = ta, .tb = tb, .a = a16, .b = b16 };
+        wide.lda = low.lda = ta ? m : kk, wide.ldb = low.ldb = tb ? kk : n, wide.ldc = low.ldc = n;
+        if (shapes[i].weights) low.c16 = c16;
+        else low.c = c;
+        char name[80];
+        snprintf(name, sizeof name, "%ld x %ld x %ld %s%s%s", (long)m, (long)n, (long)kk, ta ? "A' " : "", tb ? "B'" : "",
+                 shapes[i].weights ? " weights" : "");
+        printf("%-44s", name);
+        double flops = 2.0 * (double)m * (double)n * (double)kk, t = 1e30, t16 = 1e30;
+        for (int turn = 0; turn < 3; turn++) {
+            double now = time_gemm(k, &wide, flops), now16 = time_gemm16(k, &low, flops, !shapes[i].weights);
+            t = now < t ? now : t, t16 = now16 < t16 ? now16 : t16;
+        }
+        show(t, flops, peak[FG_ISA_AVX512]), show(t16, flops, peak16);
+        printf(" | %5.2f\n", t / t16);
+        free(a), free(b), free(c), free(a16), free(b16), free(c16);
+    }
+}
+
 static void convs(const double *peak) {
     /* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
     static const fg_conv_geom geoms[] = {
@@ -206,8 +272,8 @@ static void convs(const double *peak) {
 
 int main(int argc, char **argv) {
     const char *only = argc > 1 ? argv[1] : "";
-    if (argc > 2 || (*only && strcmp(only, "gemm") && strcmp(only, "conv"))) {
-        fprintf(stderr, "usage: bench_product [gemm|conv]\n");
+    if (argc > 2 || (*only && strcmp(only, "gemm") && strcmp(only, "gemm16") && strcmp(only, "conv"))) {
+        fprintf(stderr, "usage: bench_product [gemm|gemm16|conv]\n");
         return 2;
     }
     double peak[FG_ISA_COUNT] = { 0 };
@@ -216,8 +282,9 @@ int main(int argc, char **argv) {
         if (peak[isa] > 0) printf("%s: multiply-add peak of one thread %.1f GF/s\n", fg_isa_name(isa), peak[isa] * 1e-9);
     }
     printf("columns: AVX2%s\n", peak[FG_ISA_AVX512] > 0 ? ", AVX-512" : "");
-    if (strcmp(only, "conv")) gemms(peak);
-    if (strcmp(only, "gemm")) convs(peak);
+    if (!*only || !strcmp(only, "gemm")) gemms(peak);
+    if (!*only || !strcmp(only, "gemm16")) gemms16(peak);
+    if (!*only || !strcmp(only, "conv")) convs(peak);
     return 0;
 }
 

@@ -1,7 +1,9 @@
 /* test_bf16.c: the bf16 mode: which ops emit which dtype, what stays f32, and how near its gradients are to f32's.
  *
- * bf16 has 8 significant bits: rounding to it costs at most 2^-9 = 0.002 of a value. Errors here are max|a-b| / max|b|. */
+ * bf16 has 8 significant bits: rounding to it costs at most 2^-8 = 0.004 of a value. Errors here are max|a-b| / max|b|.
+ * build: both */
 #include "gan_help.h"
+#include "kernels.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -245,6 +247,249 @@ START_TEST(threads_give_the_same_bits) {
 }
 END_TEST
 
+/* ---------------------------------------------------------------- kernels of every level */
+static fg_tensor *rounded(fg_tensor *t) { return fg_cast(s, fg_cast(s, t, FG_BF16), FG_F32); }
+
+typedef struct results {
+    fg_tensor *y, *dx, *dw, *db;
+} results;
+
+/* One product layer, its output weighted by dy, on the context's table. kind 0: linear, 1: conv2d, 2: transposed. */
+static results layer(int kind, fg_tensor *x, bool as_bf16, fg_tensor *w, fg_tensor *bias, fg_tensor *dy, bool create_graph) {
+    results r;
+    fg_tensor *g[3], *in[3] = { x, w, bias };
+    for (int i = 0; i < 3; i++) fg_tensor_set_requires_grad(in[i], true);
+    if (as_bf16) x = fg_cast(s, x, FG_BF16);
+    fg_conv2d_opts o = { .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 }, .act = FG_ACT_LEAKY_RELU, .slope = 0.25 };
+    if (kind == 0) r.y = fg_linear(s, x, w, bias, &(fg_linear_opts){ FG_ACT_LEAKY_RELU, 0.25 });
+    else r.y = kind == 1 ? fg_conv2d(s, x, w, bias, &o) : fg_conv_transpose2d(s, x, w, bias, &o);
+    ck_assert_msg(r.y != NULL, "%s", fg_last_error(ctx));
+    ck_assert_msg(fg_grad(s, r.y, dy, in, 3, create_graph, false, g) == FG_OK, "%s", fg_last_error(ctx));
+    r.dx = g[0], r.dw = g[1], r.db = g[2];
+    return r;
+}
+
+/* The same in f32 on operands rounded beforehand, by the scalar kernels: what every level must give within the rounding of
+ * results and of gradients on their way (2^-8 each, of the largest value). */
+START_TEST(every_level_gives_the_rounded_products) {
+    const struct fg_kernels *own = ctx->k;
+    for (int kind = 0; kind < 3; kind++)
+        for (int bf16_input = 0; bf16_input < 2; bf16_input++) {
+            fg_tensor *x, *w, *b, *dy;
+            if (kind == 0) {
+                x = fg_normal(s, FG_SHAPE(37, 70), 0, 1, FG_STREAM_DEFAULT),
+                w = fg_normal(s, FG_SHAPE(70, 45), 0, 1, FG_STREAM_DEFAULT);
+                b = fg_normal(s, FG_SHAPE(45), 0, 1, FG_STREAM_DEFAULT),
+                dy = fg_normal(s, FG_SHAPE(37, 45), 0, 1, FG_STREAM_DEFAULT);
+            } else {
+                x = fg_normal(s, FG_SHAPE(3, 6, 6, 20), 0, 1, FG_STREAM_DEFAULT);
+                w = fg_normal(s, kind == 1 ? FG_SHAPE(4, 4, 20, 18) : FG_SHAPE(4, 4, 18, 20), 0, 1, FG_STREAM_DEFAULT);
+                b = fg_normal(s, FG_SHAPE(18), 0, 1, FG_STREAM_DEFAULT);
+                dy = fg_normal(s, kind == 1 ? FG_SHAPE(3, 3, 3, 18) : FG_SHAPE(3, 12, 12, 18), 0, 1, FG_STREAM_DEFAULT);
+            }
+            ctx->k = fg_kernels_for(FG_ISA_SCALAR);
+            fg_set_precision(ctx, FG_PRECISION_F32);
+            results want = layer(kind, rounded(x), false, rounded(w), b, dy, false);
+            fg_set_precision(ctx, FG_PRECISION_BF16);
+            for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
+                const fg_kernels *k = fg_kernels_for((fg_isa_level)isa);
+                if (!k) continue;
+                ctx->k = k;
+                for (int graph = 0; graph < 2; graph++) {
+                    results r = layer(kind, fg_detach(s, x), bf16_input, w, b, dy, graph);
+                    IS(r.y, FG_BF16);
+                    IS(r.dx, FG_F32);
+                    IS(r.dw, FG_F32);
+                    fg_tensor *got[] = { r.y, r.dx, r.dw, r.db }, *ref[] = { want.y, want.dx, want.dw, want.db };
+                    for (int i = 0; i < 4; i++) {
+                        double e = error(got[i], ref[i]);
+                        ck_assert_msg(e < (i == 0 ? 1.0 / 256 : 1.0 / 128),
+                                      "%s, kind %d, input %d, graph %d: result %d differs by %g", ctx->k->isa, kind, bf16_input,
+                                      graph, i, e);
+                    }
+                }
+            }
+        }
+    ctx->k = own;
+}
+END_TEST
+
+/* A convolution kernel that takes bf16, made of the scalar one: what the op hands to it and takes back. */
+static int taken;
+static void borrow_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
+    fg_conv_choose(fg_kernels_for(FG_ISA_SCALAR), g, dir, 0, p);
+    p->packed = 1, p->pack_chunks = 1, p->chunks = 1, p->scratch = 0, p->partials = 0, p->finish_chunks = 0;
+}
+static void borrow_pack(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk) {
+    (void)p, (void)w, (void)packed, (void)chunk;
+}
+static void borrow_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+    enum { MOST = 40000 };
+    static fg_real x[MOST], dy[MOST], w[MOST], out[MOST];
+    static char scratch[1 << 20], partials[1 << 20];
+    const fg_kernels *k = fg_kernels_for(FG_ISA_SCALAR);
+    const fg_conv_geom *g = &p->g;
+    int64_t nx = g->n * g->h * g->w * g->ci, ny = g->n * g->oh * g->ow * g->co, nw = g->kh * g->kw * g->ci * g->co;
+    ck_assert(chunk == 0 && worker == 0 && nx <= MOST && ny <= MOST && nw <= MOST && !a->x && !a->dy);
+    fg_conv_args b = *a;
+    fg_conv_plan q;
+    if (a->x16) k->from_bf16(a->x16, x, (size_t)nx), b.x = x;
+    if (a->dy16) k->from_bf16(a->dy16, dy, (size_t)ny), b.dy = dy;
+    for (int64_t i = 0; p->dir != FG_CONV_DW && i < nw; i++) w[i] = fg_bf16_to_float(fg_bf16_from_float((float)a->w[i]));
+    b.w = w, b.out = a->out16 ? out : a->out, b.packed = NULL, b.scratch = scratch, b.partials = partials;
+    fg_conv_choose(k, g, p->dir, 0, &q);
+    ck_assert(q.packed == 0 && q.scratch <= sizeof scratch && q.partials <= sizeof partials);
+    for (int c = 0; c < q.chunks; c++) q.kernel->run(&q, &b, c, 0);
+    for (int c = 0; c < q.finish_chunks; c++) q.kernel->finish(&q, &b, c);
+    if (a->out16) k->to_bf16(out, a->out16, (size_t)(p->dir == FG_CONV_DX ? nx : ny));
+    taken++;
+}
+START_TEST(bf16_convolution_kernels_are_asked) {
+    static const fg_conv_kernel borrowed = { "borrowed",  FG_ISA_SCALAR, FG_CONV_BF16, NULL,
+                                             borrow_plan, borrow_pack,   borrow_run,   NULL };
+    fg_kernels table = *fg_kernels_for(FG_ISA_SCALAR);
+    const struct fg_kernels *own = ctx->k;
+    fg_set_threads(ctx, 1);
+    for (int kind = 1; kind < 3; kind++) {
+        fg_tensor *x = fg_normal(s, FG_SHAPE(3, 6, 6, 20), 0, 1, FG_STREAM_DEFAULT), *b = fg_full(s, FG_F32, FG_SHAPE(18), 0.5);
+        fg_tensor *w = fg_normal(s, kind == 1 ? FG_SHAPE(4, 4, 20, 18) : FG_SHAPE(4, 4, 18, 20), 0, 1, FG_STREAM_DEFAULT);
+        fg_tensor *dy = fg_normal(s, kind == 1 ? FG_SHAPE(3, 3, 3, 18) : FG_SHAPE(3, 12, 12, 18), 0, 1, FG_STREAM_DEFAULT);
+        results r[2];
+        dy = rounded(dy); /* f32 kernels take it unrounded */
+        for (int with = 0; with < 2; with++) {
+            taken = 0;
+            if (with) fg_conv_prefer(&table, &borrowed);
+            ctx->k = &table;
+            r[with] = layer(kind, x, false, w, b, dy, false);
+            ck_assert_int_eq(taken, with ? 3 : 0); /* y, dx and dw */
+        }
+        fg_tensor *got[] = { r[1].y, r[1].dx, r[1].dw, r[1].db }, *ref[] = { r[0].y, r[0].dx, r[0].dw, r[0].db };
+        for (int i = 0; i < 4; i++) {
+            IS(got[i], (i ? FG_F32 : FG_BF16));
+            ck_assert_mem_eq(fg_tensor_data(got[i]), fg_tensor_data(ref[i]), fg_tensor_bytes(got[i]));
+        }
+        taken = 0;
+        IS(fg_conv2d(s, fg_full(s, FG_F32, FG_SHAPE(1, 4, 4, 1), 1), fg_full(s, FG_F32, FG_SHAPE(3, 3, 1, 1), 1), NULL,
+                     &(fg_conv2d_opts){ .act = FG_ACT_TANH }),
+           FG_F32);
+        ck_assert_int_eq(taken, 1);
+        fg_set_precision(ctx, FG_PRECISION_F32);
+        IS(fg_conv2d(s, x, kind == 1 ? w : fg_transpose(s, w, FG_AXES(0, 1, 3, 2)), NULL, NULL), FG_F32);
+        fg_set_precision(ctx, FG_PRECISION_BF16);
+        ck_assert_int_eq(taken, 1);
+        table = *fg_kernels_for(FG_ISA_SCALAR);
+    }
+    ctx->k = own;
+}
+END_TEST
+
+/* Rounded and packed weights are kept between calls; a write makes them anew, on every level. */
+START_TEST(weights_follow_updates) {
+    const struct fg_kernels *own = ctx->k;
+    for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
+        if (!(ctx->k = fg_kernels_for((fg_isa_level)isa))) continue;
+        fg_tensor *x = fg_normal(s, FG_SHAPE(9, 40), 0, 1, FG_STREAM_DEFAULT),
+                  *img = fg_normal(s, FG_SHAPE(2, 5, 5, 8), 0, 1, FG_STREAM_DEFAULT);
+        fg_tensor *w = fg_normal(s, FG_SHAPE(40, 33), 0, 1, FG_STREAM_DEFAULT),
+                  *k = fg_normal(s, FG_SHAPE(3, 3, 8, 8), 0, 1, FG_STREAM_DEFAULT);
+        fg_keep(w), fg_keep(k); /* as a layer does */
+        for (int step = 0; step < 3; step++) {
+            fg_tensor *fresh_w = fg_affine(s, w, 1, 0), *fresh_k = fg_affine(s, k, 1, 0);
+            for (int again = 0; again < 2; again++) {
+                fg_tensor *a = fg_linear(s, x, w, NULL, NULL), *b = fg_linear(s, x, fresh_w, NULL, NULL);
+                ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
+                a = fg_conv2d(s, img, k, NULL, NULL), b = fg_conv2d(s, img, fresh_k, NULL, NULL);
+                ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
+            }
+            ck_assert_int_eq(fg_tensor_fill(w, step + 0.3), FG_OK);
+            ck_assert_int_eq(fg_tensor_fill(k, step + 0.7), FG_OK);
+        }
+        fg_release(w), fg_release(k);
+    }
+    ctx->k = own;
+}
+END_TEST
+
+/* ---------------------------------------------------------------- elementwise ops and batch norm on bf16 storage */
+static fg_tensor *through(int which, fg_tensor *x) {
+    fg_tensor *one = fg_full(s, FG_F32, FG_SHAPE(7), 1.5);
+    fg_manual_seed(ctx, 3);
+    switch (which) {
+    case 0: return fg_relu(s, x);
+    case 1: return fg_leaky_relu(s, x, 0.2);
+    case 2: return fg_affine(s, x, 1.7, 0.3);
+    case 3: return fg_dropout(s, x, 0.4);
+    case 4: return fg_batch_norm(s, x, one, one, NULL, NULL, &(fg_batch_norm_opts){ .training = true, .act = FG_ACT_RELU });
+    case 5: return fg_batch_norm(s, x, one, one, one, one, &(fg_batch_norm_opts){ .training = false, .act = FG_ACT_TANH });
+    case 6: return fg_sum(s, x, FG_AXES(0), false);
+    case 7: return fg_mean(s, x, FG_AXES(1), false);
+    case 8: return fg_act_grad(s, x, fg_neg(s, x), FG_ACT_LEAKY_RELU, 0.2);
+    default: return fg_reshape(s, x, FG_SHAPE(-1));
+    }
+}
+/* bf16 in: the f32 result on the same numbers, rounded; likewise the gradient, with kernels and as public ops. More rows
+ * than a block or a chunk holds, and a number of them that no block divides. */
+START_TEST(bf16_storage_is_widened_and_rounded) {
+    enum { ROWS = 9001, COLS = 7 };
+    fg_tensor *x16 = fg_cast(s, fg_normal(s, FG_SHAPE(ROWS, COLS), 0.5, 1, FG_STREAM_DEFAULT), FG_BF16),
+              *x32 = fg_cast(s, x16, FG_F32);
+    fg_tensor *identity = fg_zeros(s, FG_F32, FG_SHAPE(COLS, COLS));
+    for (int i = 0; i < COLS; i++) ((fg_real *)fg_tensor_data_mut(identity))[i * COLS + i] = 1;
+    for (int which = 0; which < 10; which++) {
+        fg_tensor *in[2] = { x16, x32 }, *y[2], *g[2][2];
+        for (int i = 0; i < 2; i++) {
+            fg_tensor *leaf = fg_cast(s, fg_detach(s, in[i]), FG_F32);
+            leaf = fg_detach(s, fg_affine(s, leaf, 1, 0));
+            fg_tensor_set_requires_grad(leaf, true);
+            y[i] = through(which, i ? leaf : fg_cast(s, leaf, FG_BF16));
+            ck_assert_msg(y[i] != NULL, "%s", fg_last_error(ctx));
+            fg_tensor *dy = fg_normal(s, fg_tensor_shape(y[i]), 0, 1, FG_STREAM_LATENT);
+            for (int graph = 0; graph < 2; graph++) {
+                fg_tensor *z = y[i];
+                if (fg_tensor_dtype(z) == FG_BF16) { /* a product asks for the gradient in bf16 */
+                    z = fg_matmul(s, fg_reshape(s, z, FG_SHAPE(ROWS, COLS)), identity, NULL);
+                    dy = fg_reshape(s, dy, FG_SHAPE(ROWS, COLS));
+                }
+                ck_assert_int_eq(fg_grad(s, z, dy, &leaf, 1, graph, true, &g[i][graph]), FG_OK);
+            }
+        }
+        IS(y[0], (which >= 5 && which <= 7 ? FG_F32 : FG_BF16));
+        double e = error(y[0], y[1]), limit = fg_tensor_dtype(y[0]) == FG_BF16 ? 1.0 / 256 : 1e-5;
+        ck_assert_msg(e <= limit, "op %d: output differs by %g", which, e);
+        for (int graph = 0; graph < 2; graph++) {
+            e = error(g[0][graph], g[1][graph]);
+            ck_assert_msg(e <= 1.0 / 128, "op %d: gradient %d differs by %g", which, graph, e);
+        }
+    }
+}
+END_TEST
+
+START_TEST(blocks_belong_to_their_thread) {
+    fg_tensor *x = fg_normal(s, FG_SHAPE(40000, 7), 0.5, 1, FG_STREAM_DEFAULT), *g[2], *y[2];
+    fg_tensor_set_requires_grad(x, true);
+    for (int which = 0; which < 10; which++) {
+        for (int i = 0; i < 2; i++) {
+            fg_set_threads(ctx, i ? 4 : 1);
+            y[i] = through(which, fg_cast(s, x, FG_BF16));
+            ck_assert_int_eq(fg_grad(s, fg_sum(s, fg_square(s, y[i]), NULL, false), NULL, &x, 1, false, false, &g[i]), FG_OK);
+        }
+        ck_assert_mem_eq(fg_tensor_data(y[0]), fg_tensor_data(y[1]), fg_tensor_bytes(y[0]));
+        ck_assert_mem_eq(fg_tensor_data(g[0]), fg_tensor_data(g[1]), fg_tensor_bytes(g[0]));
+    }
+}
+END_TEST
+
+START_TEST(auto_is_bf16_with_amx_alone) {
+    fg_isa_level own = ctx->isa;
+    for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
+        ctx->isa = (fg_isa_level)isa;
+        ck_assert_int_eq(fg_set_precision(ctx, FG_PRECISION_AUTO), FG_OK);
+        ck_assert_int_eq(fg_get_precision(ctx), isa == FG_ISA_AMX ? FG_PRECISION_BF16 : FG_PRECISION_F32);
+    }
+    ctx->isa = own;
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("bf16");
     TCase *t = tcase_create("bf16");
@@ -258,6 +503,12 @@ int main(void) {
     tcase_add_test(t, precision_is_captured);
     tcase_add_test(t, fan_out_sums_in_f32);
     tcase_add_test(t, threads_give_the_same_bits);
+    tcase_add_test(t, every_level_gives_the_rounded_products);
+    tcase_add_test(t, bf16_convolution_kernels_are_asked);
+    tcase_add_test(t, weights_follow_updates);
+    tcase_add_test(t, bf16_storage_is_widened_and_rounded);
+    tcase_add_test(t, blocks_belong_to_their_thread);
+    tcase_add_test(t, auto_is_bf16_with_amx_alone);
     suite_add_tcase(suite, t);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);

@@ -276,6 +276,11 @@ describe("the OS layer", function()
     fg.set_fast_conv(false)
     assert.is_false(fg.get_fast_conv())
     fg.set_fast_conv(true)
+    fg.set_precision "auto"
+    assert.equal(fg.isa() == "amx" and "bf16" or "f32", fg.get_precision())
+    fg.set_precision "bf16"
+    assert.equal("bf16", fg.get_precision())
+    fg.set_precision "f32"
     assert.equal("f32", fg.get_precision())
     assert.is_true(#fg.cpu() > 0 and #fg.isa() > 0)
   end)
