@@ -12,9 +12,10 @@
  * the rows that remain; kernel rows outside the image are left out with their run. The columns of all images of a chunk
  * are one call, since their tiles are low.
  *
- * A chunk is a group of images, with sums of its own that finish adds in order, then kernel rows, then panels of CO. */
+ * A chunk is a group of rows of y (an item is row i % OH of image i / OH), with sums of its own that finish adds in order,
+ * then kernel rows, then panels of CO. */
 
-enum { DW_CHUNKS = 32, PASS_PIXELS = 256, PARTIAL_BYTES = 32 << 20 };
+enum { DW_CHUNKS = 32, DW_ROWS = 4, PASS_PIXELS = 256, PARTIAL_BYTES = 32 << 20 };
 
 /* A kernel that covers the whole of a wide map makes one pixel of it: the same memory seen as a 1x1 convolution. */
 static fg_conv_geom flattened(const fg_conv_geom *g) {
@@ -25,7 +26,8 @@ static fg_conv_geom flattened(const fg_conv_geom *g) {
 static void plan_dw(fg_conv_plan *p, const fg_conv_geom *g, int64_t want) {
     int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co, panels = ceil_div(g->co, NR);
     want = min64(want, DW_CHUNKS);
-    int64_t groups = max64(1, min64(min64(g->n, want), PARTIAL_BYTES / 4 / size));
+    int64_t groups = min64(want, max64(g->n, g->n * g->oh / DW_ROWS));
+    groups = max64(1, min64(groups, PARTIAL_BYTES / 4 / size));
     int64_t kg = min64(g->kh, ceil_div(want, groups)), cog = min64(panels, ceil_div(want, groups * kg));
     p->algo = N_DW;
     p->priv[Q_GROUPS] = groups, p->priv[Q_KG] = kg, p->priv[Q_COG] = cog;
@@ -36,9 +38,9 @@ static void plan_dw(fg_conv_plan *p, const fg_conv_geom *g, int64_t want) {
     }
 }
 
-typedef struct dw_task { /* one kernel row, some images, some panels */
+typedef struct dw_task { /* one kernel row, items i0..i1, panels j0..j1 */
     const job *z;
-    int64_t a, n0, n1, j0, j1;
+    int64_t a, i0, i1, j0, j1;
     int64_t oh0, oh1; /* rows of y that meet this kernel row */
     float *dest;      /* dw[a][KW x CI][CO] */
 } dw_task;
@@ -63,20 +65,20 @@ static const float *y_at(const dw_task *d, int64_t n, int64_t oh, int64_t ow) {
     return d->z->y + ((n * g->oh + oh) * g->ow + ow) * g->co;
 }
 
-/* Columns lo..hi, whose windows hold all rows e0..e1, of items i0..i1: item i is row i % OH of image n0 + i / OH. */
+/* Columns lo..hi, whose windows hold all rows e0..e1, of items i0..i1. */
 static void dw_whole(const dw_task *d, fg_tile_args *t, int64_t i0, int64_t i1, int64_t lo, int64_t hi, int64_t e0, int64_t e1) {
     const fg_conv_geom *g = &d->z->g;
     fg_run runs[PASS_PIXELS];
     t->runs = runs, t->nruns = 0, t->sa = g->sw * g->ci, t->ldb = g->co;
     for (int64_t i = i0; i < i1; i++) {
-        int64_t n = d->n0 + i / g->oh, oh = i % g->oh;
+        int64_t n = i / g->oh, oh = i % g->oh;
         if (oh < d->oh0 || oh >= d->oh1) continue;
         runs[t->nruns++] = (fg_run){ x_at(d, n, oh, lo) + e0, y_at(d, n, oh, lo), hi - lo };
     }
     dw_panels(d, t, e0, e1);
 }
 
-/* One column of all images, with the rows among e0..e1 that are inside. */
+/* One column of all items, with the rows among e0..e1 that are inside. */
 static void dw_column(const dw_task *d, fg_tile_args *t, int64_t ow, int64_t e0, int64_t e1) {
     const fg_conv_geom *g = &d->z->g;
     fg_run runs[PASS_PIXELS];
@@ -84,17 +86,20 @@ static void dw_column(const dw_task *d, fg_tile_args *t, int64_t ow, int64_t e0,
     clip(ow, g->sw, g->pl, g->kw, g->w, &b0, &b1);
     e0 = max64(e0, b0 * g->ci), e1 = min64(e1, b1 * g->ci);
     if (e0 >= e1) return;
-    t->runs = runs, t->sa = g->sh * g->w * g->ci, t->ldb = g->ow * g->co;
-    if (d->oh1 - d->oh0 == 1) { /* then down the images */
-        runs[0] = (fg_run){ x_at(d, d->n0, d->oh0, ow) + e0, y_at(d, d->n0, d->oh0, ow), d->n1 - d->n0 };
+    t->runs = runs;
+    if (d->oh1 - d->oh0 == 1) { /* down the images that have this row among the items */
+        int64_t n0 = ceil_div(max64(0, d->i0 - d->oh0), g->oh), n1 = ceil_div(max64(0, d->i1 - d->oh0), g->oh);
+        runs[0] = (fg_run){ x_at(d, n0, d->oh0, ow) + e0, y_at(d, n0, d->oh0, ow), n1 - n0 };
         t->nruns = 1, t->sa = g->h * g->w * g->ci, t->ldb = g->oh * g->ow * g->co;
         dw_panels(d, t, e0, e1);
         return;
     }
-    for (int64_t n = d->n0; n < d->n1; n += t->nruns) {
-        t->nruns = min64(PASS_PIXELS, d->n1 - n);
-        for (int64_t i = 0; i < t->nruns; i++)
-            runs[i] = (fg_run){ x_at(d, n + i, d->oh0, ow) + e0, y_at(d, n + i, d->oh0, ow), d->oh1 - d->oh0 };
+    t->sa = g->sh * g->w * g->ci, t->ldb = g->ow * g->co;
+    for (int64_t n = d->i0 / g->oh; n * g->oh < d->i1;) {
+        for (t->nruns = 0; t->nruns < PASS_PIXELS && n * g->oh < d->i1; n++) {
+            int64_t h0 = max64(d->oh0, d->i0 - n * g->oh), h1 = min64(d->oh1, d->i1 - n * g->oh);
+            if (h0 < h1) runs[t->nruns++] = (fg_run){ x_at(d, n, h0, ow) + e0, y_at(d, n, h0, ow), h1 - h0 };
+        }
         dw_panels(d, t, e0, e1);
     }
 }
@@ -122,18 +127,18 @@ static void run_dw(const job *z, int64_t chunk) {
     int64_t group = chunk % q[Q_GROUPS], cell = chunk / q[Q_GROUPS], kg = cell % q[Q_KG], cog = cell / q[Q_KG];
     int64_t row = g->kw * g->ci * g->co, panels = ceil_div(g->co, NR);
     float *dest = z->p->partials ? (float *)z->a->partials + group * g->kh * row : z->out;
-    dw_task d = { .z = z, .n0 = g->n * group / q[Q_GROUPS], .n1 = g->n * (group + 1) / q[Q_GROUPS] };
+    int64_t items = g->n * g->oh, step = max64(1, PASS_PIXELS / g->ow);
+    dw_task d = { .z = z, .i0 = items * group / q[Q_GROUPS], .i1 = items * (group + 1) / q[Q_GROUPS] };
     d.j0 = panels * cog / q[Q_COG], d.j1 = panels * (cog + 1) / q[Q_COG];
     int64_t a0 = g->kh * kg / q[Q_KG], a1 = g->kh * (kg + 1) / q[Q_KG], c0 = d.j0 * NR, c1 = min64(g->co, d.j1 * NR);
     for (int64_t r = a0 * g->kw * g->ci; r < a1 * g->kw * g->ci; r++)
         for (int64_t c = c0; c < c1; c++) dest[r * g->co + c] = 0;
-    int64_t items = (d.n1 - d.n0) * g->oh, step = max64(1, PASS_PIXELS / g->ow);
-    for (int64_t i = 0; i < items; i += step)
+    for (int64_t i = d.i0; i < d.i1; i += step)
         for (d.a = a0; d.a < a1; d.a++) {
             d.oh0 = 0, d.oh1 = g->oh;
             meet(d.a, g->sh, g->pt, g->h, &d.oh0, &d.oh1);
             d.dest = dest + d.a * row;
-            if (d.oh0 < d.oh1) dw_kernel_row(&d, i, min64(items, i + step), i + step >= items);
+            if (d.oh0 < d.oh1) dw_kernel_row(&d, i, min64(d.i1, i + step), i + step >= d.i1);
         }
 }
 
