@@ -28,7 +28,14 @@ enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_S
 enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
 /* Below ONE_CHUNK multiply-adds (some 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
-enum { ONE_CHUNK = 3 << 20, CHUNK_MACS = 1 << 21, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32, FINISH_ROWS = 32 };
+enum {
+    ONE_CHUNK = 3 << 20,
+    CHUNK_MACS = 1 << 21,
+    LARGE_CHUNK = 1 << 26,
+    WANT_CHUNKS = 8,
+    MAX_CHUNKS = 32,
+    FINISH_FLOATS = 1 << 17
+};
 enum { B_COLUMNS = 512, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
 
 #include "gemm_thin_body.h"
@@ -66,8 +73,9 @@ static size_t packed_floats(const fg_gemm_plan *p, const fg_gemm_args *a) {
 
 /* room for each part's C, after what is packed */
 static void plan_parts(fg_gemm_plan *p, const fg_gemm_args *a) {
-    p->shared += (size_t)(p->priv[Q_PARTS] * a->m * a->n) * sizeof(float);
-    p->finish_chunks = (int)min64(ceil_div(a->m, FINISH_ROWS), MAX_CHUNKS);
+    int64_t floats = p->priv[Q_PARTS] * a->m * a->n;
+    p->shared += (size_t)floats * sizeof(float);
+    p->finish_chunks = (int)max64(1, min64(floats / FINISH_FLOATS, min64(a->m, MAX_CHUNKS)));
 }
 
 /* The product of which the tiles are: C, or where B is transposed and A the smaller to turn (or turned already), its
@@ -223,7 +231,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
                        .b = copy ? w->source : w->b,
                        .len = u->kc };
         fg_tile_args t = { .runs = &run, .nruns = 1, .sa = stay ? a->lda : AP, .ldb = copy ? a->ldb : w->ldb };
-        t.add = in_c && a->accumulate;
+        t.add = in_c && a->accumulate, t.fetch = u->kc >= 64;
         t.act = epilogue && !swapped && fg_tile_does(a->act) ? a->act : FG_ACT_NONE, t.slope = a->slope;
         if (copy || p->priv[Q_ALGO] == G_DIRECT) t.ahead = NR;
         for (int64_t j = w->p0; j < w->p1; j++, sums += next_sums) {

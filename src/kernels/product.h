@@ -10,8 +10,8 @@
  *      (broadcast)+------------------+                   of consecutive columns, ldb apart.
  *
  * The micro-kernels are compiled once per ISA (tile_body.h in tile_<isa>.c) for every mr from 1 to the tile's height, so
- * no row is computed in vain. fg_dot_fn is the counterpart for outputs too narrow for vectors of columns (1 to 4 of
- * them): there the lanes run along k. */
+ * no row is computed in vain; some a second time, to copy B on its way into a packed panel. fg_dot_fn is the counterpart for
+ * outputs too narrow for vectors of columns (1 to 4 of them): there the lanes run along k. */
 #ifndef FG_PRODUCT_H
 #define FG_PRODUCT_H
 
@@ -69,7 +69,8 @@ typedef struct fg_tile_args {
     const int64_t *crow; /* offset of each row in c */
     int cols;            /* columns in use, 1 .. nv*VL; the rest is neither read nor written */
     bool add;            /* C += instead of C = */
-    float *copy;         /* for the copying tiles: the panel of B goes here as well, [k][nv*VL] in rows of whole tiles */
+    bool fetch;          /* C is fetched to the first cache while the sums form: pays for long ones */
+    float *copy;         /* for the copying tiles: where the rows of B that pass go as well, 2*VL floats apart */
     const float *part;   /* [mr][nv*VL], whole vectors: a sum begun by earlier tiles; or NULL */
     const float *bias;   /* [cols] or NULL, added after the sum */
     fg_act act;          /* none, relu or leaky relu; the others are the caller's */

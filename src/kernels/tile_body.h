@@ -73,9 +73,11 @@ INLINE void tile_store(vf acc[MR][2], const fg_tile_args *t, bool whole, int mr,
 INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv, bool copy) {
     vf acc[MR][2];
     EACH(acc[i][v] = v_zero();)
-    UNROLL
-    for (int i = 0; i < mr; i++) /* C arrives while the sums form */
-        for (int v = 0; v < nv; v += 16 / VL) v_fetch1(t->c + t->crow[i] + v * VL);
+    if (t->fetch) {
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            for (int v = 0; v < nv; v += 16 / VL) v_fetch1(t->c + t->crow[i] + v * VL);
+    }
 
     if (t->cols == nv * VL) {
         tile_runs(acc, t, true, kind, mr, nv, copy);
