@@ -53,20 +53,45 @@ static void pack_interleaved(const uint16_t *s, int64_t lds, int64_t k, int64_t 
     }
 }
 
-/* s[cols][k]: dwords transposed; squares that are not whole pass through a buffer */
+/* r[i] lane j <-> r[j] lane i: pairs of dwords, pairs of those, then quarters of the registers */
+INLINE void transpose16(__m512i r[16]) {
+    __m512i t[16], u[16];
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    UNROLL
+    for (int i = 0; i < 16; i += 4) {
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            u[i + 2 * h] = _mm512_unpacklo_epi64(t[i + h], t[i + 2 + h]);
+            u[i + 2 * h + 1] = _mm512_unpackhi_epi64(t[i + h], t[i + 2 + h]);
+        }
+    }
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        __m512i a = _mm512_shuffle_i32x4(u[j], u[4 + j], 0x88), b = _mm512_shuffle_i32x4(u[j], u[4 + j], 0xdd);
+        __m512i c = _mm512_shuffle_i32x4(u[8 + j], u[12 + j], 0x88), d = _mm512_shuffle_i32x4(u[8 + j], u[12 + j], 0xdd);
+        r[j] = _mm512_shuffle_i32x4(a, c, 0x88), r[j + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
+        r[j + 4] = _mm512_shuffle_i32x4(b, d, 0x88), r[j + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
+    }
+}
+
+/* s[cols][k]: dwords transposed, a square of 16 at a time */
 static void pack_transposed(const uint16_t *s, int64_t lds, int64_t k, int64_t cols, uint32_t *d, int64_t ldd) {
     for (int64_t i = 0; i < k; i += 32, d += 16 * ldd) {
-        if (cols >= 16 && i + 32 <= k && lds % 2 == 0) {
-            v_transpose((const float *)(const void *)(s + i), lds / 2, (float *)(void *)d, ldd);
-            continue;
+        __m512i r[16];
+        if (cols >= 16 && i + 32 <= k) {
+            UNROLL for (int j = 0; j < 16; j++) r[j] = _mm512_loadu_si512(s + j * lds + i);
+        } else {
+            for (int64_t j = 0; j < 16; j++) r[j] = j < cols ? load32(s + j * lds + i, k - i) : _mm512_setzero_si512();
         }
-        uint32_t square[16][16], turned[16][16];
-        for (int64_t j = 0; j < 16; j++) {
-            __m512i row = j < cols ? load32(s + j * lds + i, k - i) : _mm512_setzero_si512();
-            _mm512_storeu_si512(square[j], row);
-        }
-        v_transpose((const float *)(const void *)square, 16, (float *)(void *)turned, 16);
-        for (int64_t j = 0; j < min64(16, pairs(k - i)); j++) _mm512_storeu_si512(d + j * ldd, _mm512_loadu_si512(turned[j]));
+        transpose16(r);
+        int64_t rows = min64(16, pairs(k - i));
+        if (rows == 16) UNROLL for (int j = 0; j < 16; j++) _mm512_storeu_si512(d + j * ldd, r[j]);
+        else
+            for (int64_t j = 0; j < rows; j++) _mm512_storeu_si512(d + j * ldd, r[j]);
     }
 }
 
