@@ -53,49 +53,45 @@ static void pack_interleaved(const uint16_t *s, int64_t lds, int64_t k, int64_t 
     }
 }
 
-/* d[c*ldd + r] = s[r*lds + c] for a square of 16 */
-static inline void transpose16(const float *s, int64_t lds, float *d, int64_t ldd) {
-    __m512 t[16], u[16];
-#pragma GCC unroll 8
+/* r[i] lane j <-> r[j] lane i: pairs of dwords, pairs of those, then quarters of the registers */
+INLINE void transpose16(__m512i r[16]) {
+    __m512i t[16], u[16];
+    UNROLL
     for (int i = 0; i < 8; i++) {
-        __m512 a = v_load(s + 2 * i * lds), b = v_load(s + (2 * i + 1) * lds);
-        t[2 * i] = _mm512_unpacklo_ps(a, b);
-        t[2 * i + 1] = _mm512_unpackhi_ps(a, b);
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m512d a = _mm512_castps_pd(t[4 * i]), b = _mm512_castps_pd(t[4 * i + 1]);
-        __m512d e = _mm512_castps_pd(t[4 * i + 2]), f = _mm512_castps_pd(t[4 * i + 3]);
-        u[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, e));
-        u[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, e));
-        u[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, f));
-        u[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, f));
+    UNROLL
+    for (int i = 0; i < 16; i += 4) {
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            u[i + 2 * h] = _mm512_unpacklo_epi64(t[i + h], t[i + 2 + h]);
+            u[i + 2 * h + 1] = _mm512_unpackhi_epi64(t[i + h], t[i + 2 + h]);
+        }
     }
-#pragma GCC unroll 4
+    UNROLL
     for (int j = 0; j < 4; j++) {
-        __m512 a = _mm512_shuffle_f32x4(u[j], u[4 + j], 0x88), b = _mm512_shuffle_f32x4(u[j], u[4 + j], 0xdd);
-        __m512 e = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0x88), f = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0xdd);
-        v_store(d + j * ldd, _mm512_shuffle_f32x4(a, e, 0x88));
-        v_store(d + (j + 8) * ldd, _mm512_shuffle_f32x4(a, e, 0xdd));
-        v_store(d + (j + 4) * ldd, _mm512_shuffle_f32x4(b, f, 0x88));
-        v_store(d + (j + 12) * ldd, _mm512_shuffle_f32x4(b, f, 0xdd));
+        __m512i a = _mm512_shuffle_i32x4(u[j], u[4 + j], 0x88), b = _mm512_shuffle_i32x4(u[j], u[4 + j], 0xdd);
+        __m512i c = _mm512_shuffle_i32x4(u[8 + j], u[12 + j], 0x88), d = _mm512_shuffle_i32x4(u[8 + j], u[12 + j], 0xdd);
+        r[j] = _mm512_shuffle_i32x4(a, c, 0x88), r[j + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
+        r[j + 4] = _mm512_shuffle_i32x4(b, d, 0x88), r[j + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
     }
 }
 
-/* s[cols][k]: dwords transposed; squares that are not whole pass through a buffer */
+/* s[cols][k]: dwords transposed, a square of 16 at a time */
 static void pack_transposed(const uint16_t *s, int64_t lds, int64_t k, int64_t cols, uint32_t *d, int64_t ldd) {
     for (int64_t i = 0; i < k; i += 32, d += 16 * ldd) {
-        if (cols >= 16 && i + 32 <= k && lds % 2 == 0) {
-            transpose16((const float *)(const void *)(s + i), lds / 2, (float *)(void *)d, ldd);
-            continue;
+        __m512i r[16];
+        if (cols >= 16 && i + 32 <= k) {
+            UNROLL for (int j = 0; j < 16; j++) r[j] = _mm512_loadu_si512(s + j * lds + i);
+        } else {
+            for (int64_t j = 0; j < 16; j++) r[j] = j < cols ? load32(s + j * lds + i, k - i) : _mm512_setzero_si512();
         }
-        uint32_t square[16][16], turned[16][16];
-        for (int64_t j = 0; j < 16; j++) {
-            __m512i row = j < cols ? load32(s + j * lds + i, k - i) : _mm512_setzero_si512();
-            _mm512_storeu_si512(square[j], row);
-        }
-        transpose16((const float *)(const void *)square, 16, (float *)(void *)turned, 16);
-        for (int64_t j = 0; j < min64(16, pairs(k - i)); j++) _mm512_storeu_si512(d + j * ldd, _mm512_loadu_si512(turned[j]));
+        transpose16(r);
+        int64_t rows = min64(16, pairs(k - i));
+        if (rows == 16) UNROLL for (int j = 0; j < 16; j++) _mm512_storeu_si512(d + j * ldd, r[j]);
+        else
+            for (int64_t j = 0; j < rows; j++) _mm512_storeu_si512(d + j * ldd, r[j]);
     }
 }
 

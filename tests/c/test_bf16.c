@@ -292,9 +292,8 @@ START_TEST(every_level_gives_the_rounded_products) {
             results want = layer(kind, rounded(x), false, rounded(w), b, dy, false);
             fg_set_precision(ctx, FG_PRECISION_BF16);
             for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
-                const fg_kernels *k = fg_kernels_for((fg_isa_level)isa);
-                if (!k) continue;
-                ctx->k = k;
+                if (!fg_kernels_for((fg_isa_level)isa)) continue;
+                ctx->k = fg_kernels_for((fg_isa_level)isa);
                 for (int graph = 0; graph < 2; graph++) {
                     results r = layer(kind, fg_detach(s, x), bf16_input, w, b, dy, graph);
                     IS(r.y, FG_BF16);
@@ -387,7 +386,8 @@ END_TEST
 START_TEST(weights_follow_updates) {
     const struct fg_kernels *own = ctx->k;
     for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
-        if (!(ctx->k = fg_kernels_for((fg_isa_level)isa))) continue;
+        if (!fg_kernels_for((fg_isa_level)isa)) continue;
+        ctx->k = fg_kernels_for((fg_isa_level)isa);
         fg_tensor *x = fg_normal(s, FG_SHAPE(9, 40), 0, 1, FG_STREAM_DEFAULT),
                   *img = fg_normal(s, FG_SHAPE(2, 5, 5, 8), 0, 1, FG_STREAM_DEFAULT);
         fg_tensor *w = fg_normal(s, FG_SHAPE(40, 33), 0, 1, FG_STREAM_DEFAULT),
