@@ -29,53 +29,12 @@
  * Outputs with 1 to 4 channels (the last layer of a generator) waste vectors of
  * columns: they are dot products, lanes along the run, four images at a time.
  */
+#include "conv_axis.h"
 #include "pack_body.h"
 
 enum { C_TILES = 0, C_DOT, C_DW, C_DW_JOINT, C_DW_SWAPPED };
 enum { Q_GROUPS, Q_BANDS, Q_TILES, Q_KG, Q_CIG, Q_COG, Q_IG, Q_FLIP }; /* slots of plan.priv; from Q_KG on they are DW's */
 enum { MAX_CHUNKS = 64, CHUNK_MACS = 1 << 18, DOT_TAPS = 64, PACK_FLOATS = 1 << 15, FEW_IMAGES = 6 };
-
-typedef struct axis {
-    int64_t count, step, shift, taps, limit; /* limit: extent of the source */
-    int64_t out0, out_step, tap0, tap_step;
-} axis;
-
-typedef struct view { /* the direction's tensors: source and output */
-    int64_t sh, sw, sc, oh, ow, oc, phases_h, phases_w;
-} view;
-
-static view view_of(const fg_conv_geom *g, fg_conv_dir dir) {
-    if (dir == FG_CONV_FWD) return (view){ g->h, g->w, g->ci, g->oh, g->ow, g->co, 1, 1 };
-    return (view){ g->oh, g->ow, g->co, g->h, g->w, g->ci, g->sh, g->sw };
-}
-
-static axis axis_of(fg_conv_dir dir, int64_t kernel, int64_t stride, int64_t pad, int64_t in, int64_t out, int64_t phase) {
-    if (dir == FG_CONV_FWD) return (axis){ out, stride, -pad, kernel, in, 0, 1, 0, 1 };
-    int64_t first = ((phase - pad) % stride + stride) % stride; /* first input pixel with (pixel + pad) % stride == phase */
-    int64_t taps = phase < kernel ? ceil_div(kernel - phase, stride) : 0;
-    return (axis){ .count = first < in ? ceil_div(in - first, stride) : 0,
-                   .step = 1,
-                   .shift = (first + pad - phase) / stride - (taps - 1),
-                   .taps = taps,
-                   .limit = out,
-                   .out0 = first,
-                   .out_step = stride,
-                   .tap0 = phase + stride * (taps - 1),
-                   .tap_step = -stride };
-}
-static axis axis_h(const fg_conv_plan *p, int64_t phase) {
-    return axis_of(p->dir, p->g.kh, p->g.sh, p->g.pt, p->g.h, p->g.oh, phase);
-}
-static axis axis_w(const fg_conv_plan *p, int64_t phase) {
-    return axis_of(p->dir, p->g.kw, p->g.sw, p->g.pl, p->g.w, p->g.ow, phase);
-}
-
-/* taps lo..hi of pixel q that fall inside the source */
-static void clip(const axis *a, int64_t q, int64_t *lo, int64_t *hi) {
-    int64_t s = q * a->step + a->shift;
-    *lo = min64(a->taps, max64(0, -s));
-    *hi = max64(*lo, min64(a->taps, a->limit - s));
-}
 
 /* columns of B a panel holds, and how many panels there are */
 static int64_t panel_width(const fg_conv_plan *p) { return p->algo == C_DOT ? 1 : NR; }

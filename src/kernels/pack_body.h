@@ -3,9 +3,7 @@
 #ifndef FG_PACK_BODY_H
 #define FG_PACK_BODY_H
 
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+#include "integers.h"
 
 /* d[0..count) = s[0..count); up to VL - 1 floats after them become zero */
 static inline void copy_floats(float *d, const float *s, int64_t count) {
