@@ -2,11 +2,11 @@
  *
  * A table starts as the scalar reference, then each ISA file overrides the slots it has something faster for. Tables
  * are built once per process, before first use, and never change afterwards, so any number of contexts and threads
- * read them without locks. Levels without files of their own (AMX) use the widest level below them; `isa` names
- * the level whose kernels are in the table.
+ * read them without locks. `isa` names the level whose kernels are in the table.
  *
  * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
  * rounding is to nearest and no exception traps, whatever the host has set; the host's modes come back on the way out.
+ * A context at level AMX loads a tile configuration likewise and releases it: kernels of that level need such a context.
  * The thread team calls the hooks on every thread around a parallel section, fg_enter and fg_leave on the caller. */
 #include "kernels.h"
 
@@ -42,6 +42,10 @@ static void build_tables(void) {
             fg_kernels_avx512bf16_product(k);
             k->isa = fg_isa_name(FG_ISA_AVX512BF16);
         }
+        if (isa >= FG_ISA_AMX) {
+            fg_kernels_amx_product(k);
+            k->isa = fg_isa_name(FG_ISA_AMX);
+        }
 #endif
     }
 }
@@ -66,6 +70,16 @@ static void enter_modes(uint64_t saved[2]) {
     _mm_setcsr(MXCSR_INSIDE);
 }
 static void leave_modes(const uint64_t saved[2]) { _mm_setcsr((unsigned)saved[0]); }
+#ifdef FG_HAVE_X86
+static void enter_amx(uint64_t saved[2]) {
+    enter_modes(saved);
+    fg_amx_enter();
+}
+static void leave_amx(const uint64_t saved[2]) {
+    fg_amx_leave();
+    leave_modes(saved);
+}
+#endif
 #endif
 
 static fg_status kernels_open(fg_context *ctx) {
@@ -78,6 +92,9 @@ static fg_status kernels_open(fg_context *ctx) {
 #endif
 #if defined(__x86_64__)
     ctx->hooks = (fg_thread_hooks){ enter_modes, leave_modes };
+#endif
+#ifdef FG_HAVE_X86
+    if (ctx->isa == FG_ISA_AMX) ctx->hooks = (fg_thread_hooks){ enter_amx, leave_amx };
 #endif
     return FG_OK;
 }

@@ -1,0 +1,367 @@
+/* amx_cases.h: what test_amx.c and test_amx_vectors.c share: the checks of the bf16 kernels for AMX. The includer has included
+ * the kernels' bodies over the stand-ins of amx_tiles.h; on a machine with AMX the library's own kernels run as well.
+ *
+ * Everything is compared with sums in double over operands that are exact in bf16, so that only the kernel's own rounding is
+ * left. Operands and outputs end at (or begin after) a page that must not be touched. */
+#ifndef AMX_CASES_H
+#define AMX_CASES_H
+
+#include "product_cases.h"
+
+/* ---------------------------------------------------------------- bf16 arrays */
+static inline float wide(uint16_t b) {
+    uint32_t w = (uint32_t)b << 16;
+    float f;
+    memcpy(&f, &w, sizeof f);
+    return f;
+}
+static inline uint16_t narrow(float f) {
+    uint32_t w;
+    memcpy(&w, &f, sizeof w);
+    return (uint16_t)((w + 0x7fff + (w >> 16 & 1)) >> 16);
+}
+
+typedef struct fence16 {
+    uint16_t *p;
+    fence f;
+} fence16;
+static inline fence16 fence16_new(int64_t count, bool at_start) {
+    fence16 r = { .f = fence_new((count + 1) / 2, at_start) };
+    r.p = (uint16_t *)r.f.p + (at_start ? 0 : count % 2);
+    return r;
+}
+static inline fence16 fence16_random(int64_t count, bool at_start) {
+    fence16 r = fence16_new(count, at_start);
+    for (int64_t i = 0; i < count; i++) r.p[i] = narrow(random_real());
+    return r;
+}
+
+/* The kernels under test: the stand-in, and the library's where the machine has AMX. */
+static fg_context *amx_context(void) {
+    fg_context *ctx = fg_context_new();
+    ck_assert_ptr_nonnull(ctx);
+    fg_set_threads(ctx, 1);
+    return ctx;
+}
+static inline bool real_amx(void) { /* and not forced to a lower level */
+    fg_context *ctx = fg_context_new();
+    bool yes = ctx && ctx->isa == FG_ISA_AMX;
+    fg_context_free(ctx);
+    return yes;
+}
+
+/* ---------------------------------------------------------------- convolutions
+ * n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
+static const fg_conv_geom geoms[] = {
+    /* layers of the reference networks, some with fewer channels */
+    { 33, 7, 7, 64, 4, 4, 128, 5, 5, 2, 2, 2, 2 },
+    { 64, 4, 4, 64, 4, 4, 96, 5, 5, 1, 1, 2, 2 },
+    { 5, 14, 14, 32, 7, 7, 64, 5, 5, 2, 2, 1, 1 },
+    { 3, 28, 28, 32, 28, 28, 16, 5, 5, 1, 1, 2, 2 },
+    { 20, 8, 8, 64, 4, 4, 32, 4, 4, 2, 2, 1, 1 },
+    { 2, 7, 7, 64, 7, 7, 32, 3, 3, 1, 1, 1, 1 },
+    { 9, 4, 4, 64, 1, 1, 100, 4, 4, 1, 1, 0, 0 },
+    /* batches around the tiles' edges */
+    { 1, 5, 5, 32, 5, 5, 32, 3, 3, 1, 1, 1, 1 },
+    { 15, 3, 4, 32, 3, 4, 32, 3, 3, 1, 1, 1, 1 },
+    { 16, 4, 3, 32, 2, 2, 32, 3, 3, 2, 2, 1, 1 },
+    { 17, 3, 3, 32, 3, 3, 32, 2, 2, 1, 1, 1, 1 },
+    { 31, 3, 3, 32, 2, 2, 32, 3, 3, 2, 2, 1, 1 },
+    { 32, 3, 3, 32, 3, 3, 32, 3, 3, 1, 1, 1, 1 },
+    { 48, 2, 2, 32, 2, 2, 32, 3, 3, 1, 1, 1, 1 },
+    { 70, 2, 2, 16, 2, 2, 17, 2, 2, 1, 1, 0, 0 },
+    /* channels that fill no block */
+    { 4, 5, 5, 16, 5, 5, 16, 3, 3, 1, 1, 1, 1 },
+    { 4, 5, 5, 17, 5, 5, 33, 3, 3, 1, 1, 1, 1 },
+    { 4, 5, 5, 33, 3, 3, 31, 3, 3, 2, 2, 1, 1 },
+    { 3, 4, 4, 49, 4, 4, 47, 3, 3, 1, 1, 1, 1 },
+    { 3, 4, 4, 100, 2, 2, 65, 4, 4, 2, 2, 1, 1 },
+    /* kernels 1 to 7, rectangles, strides apart */
+    { 3, 6, 6, 32, 6, 6, 32, 1, 1, 1, 1, 0, 0 },
+    { 3, 7, 7, 17, 4, 4, 18, 1, 1, 2, 2, 0, 0 },
+    { 3, 9, 9, 16, 9, 9, 16, 7, 7, 1, 1, 3, 3 },
+    { 3, 9, 9, 20, 5, 5, 16, 6, 6, 2, 2, 2, 2 },
+    { 3, 12, 9, 16, 4, 9, 16, 7, 1, 3, 1, 3, 0 },
+    { 3, 9, 12, 16, 9, 6, 16, 1, 7, 1, 2, 0, 3 },
+    { 2, 5, 19, 16, 5, 10, 17, 3, 5, 1, 2, 1, 2 },
+    { 2, 19, 5, 18, 10, 5, 31, 5, 3, 2, 1, 2, 1 },
+    { 2, 40, 1, 16, 40, 1, 16, 5, 1, 1, 1, 2, 0 },
+    { 2, 1, 90, 16, 1, 90, 16, 1, 3, 1, 1, 0, 1 },
+    /* strides beyond the kernel: pixels without taps */
+    { 3, 11, 11, 17, 4, 4, 16, 2, 2, 3, 3, 0, 0 },
+    { 4, 13, 13, 16, 4, 4, 16, 1, 1, 4, 4, 1, 1 },
+    { 2, 10, 12, 16, 3, 4, 16, 2, 1, 4, 3, 0, 0 },
+    /* maps of one pixel, kernels larger than the map */
+    { 7, 1, 1, 32, 1, 1, 48, 1, 1, 1, 1, 0, 0 },
+    { 7, 1, 1, 16, 3, 3, 16, 3, 3, 1, 1, 2, 2 },
+    { 5, 2, 3, 17, 2, 2, 31, 7, 6, 2, 2, 3, 3 },
+    { 6, 3, 3, 17, 3, 3, 16, 7, 7, 1, 1, 3, 3 },
+    /* uneven padding, cropped and beyond the kernel's reach; rows and columns unused */
+    { 3, 9, 9, 16, 9, 9, 16, 5, 5, 1, 1, 4, 0 },
+    { 2, 7, 8, 16, 6, 7, 16, 4, 4, 2, 2, 5, 6 },
+    { 3, 4, 4, 16, 9, 9, 16, 3, 3, 1, 1, 5, 4 },
+    { 3, 12, 12, 16, 4, 4, 16, 3, 3, 2, 2, -1, -2 },
+    { 2, 15, 16, 16, 6, 7, 31, 3, 3, 2, 2, 0, 0 },
+    /* rings shorter than the map, and strips: wide rows */
+    { 1, 40, 30, 32, 40, 30, 16, 3, 3, 1, 1, 1, 1 },
+    { 1, 4, 260, 33, 4, 260, 16, 3, 3, 1, 1, 1, 1 },
+    { 1, 6, 270, 16, 3, 135, 33, 4, 4, 2, 2, 1, 1 },
+};
+enum { GEOMS = sizeof geoms / sizeof *geoms };
+static const char *const dir_names[] = { "FWD", "DX", "DW" };
+
+static int64_t x_size(const fg_conv_geom *g) { return g->n * g->h * g->w * g->ci; }
+static int64_t y_size(const fg_conv_geom *g) { return g->n * g->oh * g->ow * g->co; }
+static int64_t w_size(const fg_conv_geom *g) { return (int64_t)g->kh * g->kw * g->ci * g->co; }
+static int64_t out_size(const fg_conv_geom *g, fg_conv_dir d) {
+    return d == FG_CONV_FWD ? y_size(g) : d == FG_CONV_DX ? x_size(g) : w_size(g);
+}
+static double macs(const fg_conv_geom *g) { return (double)y_size(g) * (double)(g->kh * g->kw) * (double)g->ci; }
+
+typedef struct problem {
+    fg_conv_geom g;
+    fg_conv_dir dir;
+    fence16 x, y, out16;
+    fence w, out, bias;
+    double *sum, *size; /* per output: the sum, and that of the magnitudes */
+    fg_conv_args a;
+} problem;
+
+static problem problem_new(const fg_conv_geom *g, fg_conv_dir dir, bool at_start) {
+    problem p = { .g = *g, .dir = dir };
+    random_state = (uint64_t)(w_size(g) + y_size(g)) + 1;
+    int64_t outs = out_size(g, dir);
+    p.x = fence16_random(x_size(g), at_start), p.y = fence16_random(y_size(g), at_start);
+    p.out16 = fence16_new(outs, at_start), p.out = fence_new(outs, at_start);
+    p.w = fence_random(w_size(g), at_start), p.bias = fence_random(dir == FG_CONV_FWD ? g->co : g->ci, at_start);
+    p.sum = calloc((size_t)outs, sizeof *p.sum), p.size = calloc((size_t)outs, sizeof *p.size);
+    p.a = (fg_conv_args){ .x16 = dir == FG_CONV_DX ? NULL : p.x.p,
+                          .w = dir == FG_CONV_DW ? NULL : p.w.p,
+                          .dy16 = dir == FG_CONV_FWD ? NULL : p.y.p,
+                          .out = p.out.p };
+    return p;
+}
+static void problem_free(problem *p) {
+    fence_free(&p->x.f), fence_free(&p->y.f), fence_free(&p->out16.f);
+    fence_free(&p->w), fence_free(&p->out), fence_free(&p->bias);
+    free(p->sum), free(p->size);
+}
+
+/* The sums in double, by the definition. */
+static void solve(problem *p) {
+    const fg_conv_geom *g = &p->g;
+    memset(p->sum, 0, (size_t)out_size(g, p->dir) * sizeof *p->sum);
+    memset(p->size, 0, (size_t)out_size(g, p->dir) * sizeof *p->size);
+    for (int64_t n = 0; n < g->n; n++)
+        for (int64_t o = 0; o < g->oh; o++)
+            for (int64_t q = 0; q < g->ow; q++)
+                for (int64_t a = 0; a < g->kh; a++)
+                    for (int64_t b = 0; b < g->kw; b++) {
+                        int64_t h = o * g->sh - g->pt + a, w = q * g->sw - g->pl + b;
+                        if (h < 0 || h >= g->h || w < 0 || w >= g->w) continue;
+                        int64_t xi = ((n * g->h + h) * g->w + w) * g->ci, yi = ((n * g->oh + o) * g->ow + q) * g->co;
+                        for (int64_t c = 0; c < g->ci; c++)
+                            for (int64_t d = 0; d < g->co; d++) {
+                                int64_t wi = ((a * g->kw + b) * g->ci + c) * g->co + d;
+                                double l = p->dir == FG_CONV_DX ? wide(p->y.p[yi + d]) : wide(p->x.p[xi + c]);
+                                double r = p->dir == FG_CONV_DW ? wide(p->y.p[yi + d]) : wide(narrow(p->w.p[wi]));
+                                int64_t at = p->dir == FG_CONV_FWD ? yi + d : p->dir == FG_CONV_DX ? xi + c : wi;
+                                p->sum[at] += l * r, p->size[at] += fabs(l * r);
+                            }
+                    }
+}
+
+/* Runs the kernel as an op would, workspaces filled with NaN. */
+static void drive(fg_context *ctx, const fg_conv_kernel *kernel, problem *p) {
+    fg_conv_plan plan;
+    kernel->plan(&p->g, p->dir, &plan);
+    plan.kernel = kernel;
+    ck_assert_int_ge(plan.chunks, 1);
+    ck_assert_uint_le(plan.scratch, (size_t)2 << 20);
+    ck_assert_uint_eq(plan.scratch % 64, 0);
+    void *packed = nan_bytes(plan.packed), *work = nan_bytes(fg_conv_workspace(ctx, &plan));
+    memset(p->out.p, 0xff, (size_t)out_size(&p->g, p->dir) * sizeof(float));
+    memset(p->out16.p, 0xff, (size_t)out_size(&p->g, p->dir) * sizeof(uint16_t));
+    fg_conv_args a = p->a;
+    fg_conv_pack_drive(ctx, &plan, a.w, packed);
+    a.packed = packed, a.w = NULL;
+    fg_conv_drive(ctx, &plan, &a, work);
+    free(packed), free(work);
+}
+
+static void check_outputs(const char *who, const problem *p, int which) {
+    int64_t outs = out_size(&p->g, p->dir), channels = p->dir == FG_CONV_FWD ? p->g.co : p->g.ci;
+    for (int64_t i = 0; i < outs; i++) {
+        double bias = p->a.bias ? (double)p->a.bias[i % channels] : 0;
+        double want = act_exact(p->sum[i] + bias, p->a.act, (double)p->a.slope);
+        double got = p->a.out16 ? wide(p->out16.p[i]) : (double)p->out.p[i];
+        double tol = 6e-7 * (p->size[i] + fabs(bias) + fabs(want) + 1e-3) + (p->a.out16 ? fabs(want) / 256 : 0);
+        REQUIRE(fabs(got - want) <= tol, "%s, geometry %d, %s, act %d: output %ld is %.9g, expected %.9g", who, which,
+                dir_names[p->dir], (int)p->a.act, (long)i, got, want);
+    }
+}
+
+static void check_geometries(fg_context *ctx, const char *who, const fg_conv_kernel *kernel) {
+    for (int i = 0; i < GEOMS; i++)
+        for (int d = 0; d < 3; d++) {
+            ck_assert_msg(kernel->fits(&geoms[i], (fg_conv_dir)d), "geometry %d does not fit", i);
+            problem p = problem_new(&geoms[i], (fg_conv_dir)d, (i + d) % 2);
+            if (d != FG_CONV_DW) { /* half of them rounded, half with a bias, all activations in turn */
+                if ((i + d) % 2) p.a.out16 = p.out16.p, p.a.out = NULL;
+                if (i % 4 < 2) p.a.bias = p.bias.p;
+                p.a.act = (fg_act)(i % 6), p.a.slope = 0.2f;
+            }
+            solve(&p);
+            drive(ctx, kernel, &p);
+            check_outputs(who, &p, i);
+            problem_free(&p);
+        }
+}
+
+static void check_teams(const char *who, const fg_conv_kernel *kernel) {
+    fg_context *ctx[3];
+    for (int t = 0; t < 3; t++) ctx[t] = amx_context(), fg_set_threads(ctx[t], t + 1);
+    for (int i = 0; i < GEOMS; i += 3)
+        for (int d = 0; d < 3; d++) {
+            size_t bytes = (size_t)out_size(&geoms[i], (fg_conv_dir)d) * sizeof(float);
+            problem p = problem_new(&geoms[i], (fg_conv_dir)d, false);
+            float *first = malloc(bytes);
+            for (int t = 0; t < 3; t++) {
+                drive(ctx[t], kernel, &p);
+                if (t == 0) memcpy(first, p.out.p, bytes);
+                REQUIRE(!memcmp(first, p.out.p, bytes), "%s, geometry %d, %s: other bits with %d threads", who, i, dir_names[d],
+                        t + 1);
+            }
+            free(first);
+            problem_free(&p);
+        }
+    for (int t = 0; t < 3; t++) fg_context_free(ctx[t]);
+}
+
+/* One NaN or infinity in an operand: an output is NaN, infinite or finite as the sum in double is. */
+static void check_spread(fg_context *ctx, const char *who, const fg_conv_kernel *kernel) {
+    for (int i = 0; i < GEOMS; i++)
+        for (int d = 0; d < 3; d++) {
+            if (macs(&geoms[i]) > 2e6) continue;
+            problem p = problem_new(&geoms[i], (fg_conv_dir)d, false);
+            for (int operand = 0; operand < 3; operand++) {
+                if (operand == (d == FG_CONV_FWD ? 2 : d == FG_CONV_DX ? 0 : 1)) continue;
+                int64_t size = operand == 0 ? x_size(&p.g) : operand == 1 ? w_size(&p.g) : y_size(&p.g);
+                int64_t at = random_below(4) == 0 ? size - 1 : random_below(size);
+                float bad = (i + operand) % 2 ? (float)NAN : (float)INFINITY, old_w = p.w.p[operand == 1 ? at : 0];
+                fence16 *f = operand == 0 ? &p.x : &p.y;
+                uint16_t old = operand == 1 ? 0 : f->p[at];
+                if (operand == 1) p.w.p[at] = bad;
+                else f->p[at] = bad != bad ? 0x7fc0 : 0x7f80;
+                solve(&p);
+                drive(ctx, kernel, &p);
+                for (int64_t o = 0; o < out_size(&p.g, p.dir); o++)
+                    REQUIRE(fpclassify(p.out.p[o]) == fpclassify((float)p.sum[o]) || (isfinite(p.out.p[o]) && isfinite(p.sum[o])),
+                            "%s, geometry %d, %s: %g in operand %d at %ld, output %ld is %g, expected %g", who, i, dir_names[d],
+                            (double)bad, operand, (long)at, (long)o, (double)p.out.p[o], p.sum[o]);
+                if (operand == 1) p.w.p[at] = old_w;
+                else f->p[at] = old;
+            }
+            problem_free(&p);
+        }
+}
+
+/* Plans of layers that are too large to run here keep their promises. */
+static void check_plans(const fg_conv_kernel *kernel) {
+    static const fg_conv_geom big[] = {
+        { 64, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 },   { 64, 14, 14, 128, 7, 7, 128, 5, 5, 2, 2, 1, 1 },
+        { 64, 28, 28, 64, 28, 28, 32, 5, 5, 1, 1, 2, 2 },    { 64, 8, 8, 256, 4, 4, 512, 4, 4, 2, 2, 1, 1 },
+        { 128, 64, 64, 512, 64, 64, 512, 3, 3, 1, 1, 1, 1 }, { 64, 4, 4, 1024, 4, 4, 1024, 5, 5, 1, 1, 2, 2 },
+        { 1, 512, 512, 64, 512, 512, 64, 7, 7, 1, 1, 3, 3 }, { 64, 4, 4, 512, 1, 1, 100, 4, 4, 1, 1, 0, 0 },
+    };
+    for (size_t i = 0; i < sizeof big / sizeof *big; i++)
+        for (int d = 0; d < 3; d++) {
+            if (!kernel->fits(&big[i], (fg_conv_dir)d)) ck_abort_msg("large layer %zu, %s: does not fit", i, dir_names[d]);
+            fg_conv_plan p;
+            kernel->plan(&big[i], (fg_conv_dir)d, &p);
+            REQUIRE(p.chunks >= 8 && p.chunks <= 1 << 16, "large layer %zu, %s: %d chunks", i, dir_names[d], p.chunks);
+            REQUIRE(p.partials <= (size_t)32 << 20 && p.scratch <= (size_t)2 << 20 && p.scratch % 64 == 0,
+                    "large layer %zu, %s: partials %zu, scratch %zu", i, dir_names[d], p.partials, p.scratch);
+        }
+}
+
+/* What does not fit goes to f32. */
+static void check_refusals(const fg_conv_kernel *kernel) {
+    const fg_conv_geom few = { 32, 8, 8, 15, 8, 8, 32, 3, 3, 1, 1, 1, 1 }, out = { 32, 8, 8, 32, 8, 8, 3, 3, 3, 1, 1, 1, 1 };
+    const fg_conv_geom none = { 0, 8, 8, 32, 8, 8, 32, 3, 3, 1, 1, 1, 1 }, deep = { 2, 9, 9, 8192, 9, 9, 16, 9, 9, 1, 1, 4, 4 };
+    for (int d = 0; d < 3; d++) {
+        ck_assert(!kernel->fits(&few, (fg_conv_dir)d) && !kernel->fits(&out, (fg_conv_dir)d) &&
+                  !kernel->fits(&none, (fg_conv_dir)d));
+    }
+    ck_assert(!kernel->fits(&deep, FG_CONV_FWD));
+}
+
+/* ---------------------------------------------------------------- the suite */
+/* f(ctx, name, kernel) for the stand-in and, where there is one, for the library's kernel */
+static void each_conv(void (*f)(fg_context *ctx, const char *who, const fg_conv_kernel *kernel)) {
+    fg_context *ctx = amx_context();
+    f(ctx, "stand-in", &amx_conv);
+    for (int i = 0; real_amx() && i < FG_CONV_KERNELS && ctx->k->conv[i]; i++)
+        if (ctx->k->conv[i]->isa == FG_ISA_AMX) f(ctx, "AMX", ctx->k->conv[i]);
+    fg_context_free(ctx);
+}
+static void teams(fg_context *ctx, const char *who, const fg_conv_kernel *kernel) {
+    (void)ctx;
+    check_teams(who, kernel);
+}
+static void plans(fg_context *ctx, const char *who, const fg_conv_kernel *kernel) {
+    (void)ctx, (void)who;
+    check_plans(kernel);
+    check_refusals(kernel);
+}
+
+/* The stand-ins themselves: a product by hand, denormals, strides. */
+START_TEST(tiles) {
+    uint16_t a[TILE] = { 0 }, b[TILE] = { 0 };
+    float c[SUMS];
+    a[3 * 32 + 4] = narrow(2), a[3 * 32 + 5] = narrow(3);      /* row 3, pair 2 */
+    b[2 * 32 + 7 * 2] = narrow(5), b[2 * 32 + 15] = narrow(7); /* pair 2, column 7 */
+    a[0] = 0x7f, b[0] = narrow(1e38f);                         /* a denormal counts as zero */
+    a[32] = 0x7f80, b[1] = narrow(-1);                         /* row 1 is infinite, and NaN where B is zero */
+    for (int i = 0; i < SUMS; i++) c[i] = 1;
+    tile_load(0, c, 64), tile_load(1, a, 64), tile_load(2, b, 64);
+    tile_dp(0, 1, 2);
+    tile_store(0, c, 64);
+    for (int i = 0; i < SUMS; i++) {
+        if (i % 16 != 0 && i / 16 == 1) ck_assert(isnan(c[i]));
+        else ck_assert_float_eq(c[i], i == 3 * 16 + 7 ? 1 + 10 + 21 : i == 16 ? INFINITY : 1);
+    }
+    tile_zero(0);
+    tile_store(0, c, 64);
+    for (int i = 0; i < SUMS; i++) ck_assert_float_eq(c[i], 0);
+}
+END_TEST
+
+START_TEST(geometries) { each_conv(check_geometries); }
+END_TEST
+START_TEST(same_bits_for_any_team) { each_conv(teams); }
+END_TEST
+START_TEST(special_values_stay_where_they_belong) { each_conv(check_spread); }
+END_TEST
+START_TEST(plans_keep_their_promises) { each_conv(plans); }
+END_TEST
+
+static int run_suite(const char *name) {
+    if (!real_amx()) puts("AMX: not on this machine, stand-ins only");
+    Suite *s = suite_create(name);
+    TCase *t = tcase_create(name);
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, tiles);
+    tcase_add_test(t, geometries);
+    tcase_add_test(t, same_bits_for_any_team);
+    tcase_add_test(t, special_values_stay_where_they_belong);
+    tcase_add_test(t, plans_keep_their_promises);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+#endif
