@@ -15,7 +15,13 @@
 #define FG_AMX_BLOCKS_H
 
 #include "amx_tiles.h"
+#include "bf16.h"
+#include "integers.h"
 #include "real_math.h"
+
+/* blocks of 32 that hold `count`; how much of it is in one of them */
+static inline int64_t blocks_of(int64_t count) { return ceil_div(count, 32); }
+static inline int left(int64_t count, int64_t block) { return (int)min64(32, count - block * 32); }
 
 /* Sums to be written: act(sums + bias), rounded to bf16 where out16 is given. Only none, relu and leaky relu; the others
  * are done to the sums before (wide_act). */
@@ -34,17 +40,10 @@ static inline bool act_is_narrow(fg_act act) { return act == FG_ACT_NONE || act 
 
 #if defined(FG_AMX_STANDIN) && !defined(FG_AMX_VECTORS)
 /* ---------------------------------------------------------------- plain C */
-static inline uint16_t bf16_round(float f) {
-    uint32_t b;
-    memcpy(&b, &f, sizeof b);
-    if ((b & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(b >> 16 | 0x40); /* NaN: rounding could make it infinite */
-    return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);
-}
-
 /* d[32][32] = s rounded */
-static void block_round(const float *s, int64_t stride, int rows, int cols, uint16_t *d) {
+static inline void block_round(const float *s, int64_t stride, int rows, int cols, uint16_t *d) {
     for (int r = 0; r < 32; r++)
-        for (int c = 0; c < 32; c++) d[r * 32 + c] = r < rows && c < cols ? bf16_round(s[r * stride + c]) : 0;
+        for (int c = 0; c < 32; c++) d[r * 32 + c] = r < rows && c < cols ? fg_bf16_from_float(s[r * stride + c]) : 0;
 }
 static void block_copy(const uint16_t *s, int64_t stride, int rows, int cols, uint16_t *d) {
     for (int r = 0; r < 32; r++)
@@ -69,7 +68,7 @@ static void block_out_row(const block_out *o, int r) {
     for (int c = 0; c < o->cols; c++) {
         float y = o->sums[r * 32 + c] + (o->bias ? o->bias[c] : 0);
         if (o->act != FG_ACT_NONE) y = o->act == FG_ACT_RELU ? r_relu(y) : r_leaky(y, o->slope);
-        if (o->out16) o->out16[r * o->stride + c] = bf16_round(y);
+        if (o->out16) o->out16[r * o->stride + c] = fg_bf16_from_float(y);
         else o->out[r * o->stride + c] = y;
     }
 }
@@ -84,7 +83,7 @@ static inline __m512i line_load(const uint16_t *s, int64_t stride, int row, int 
 }
 static inline __m512i line_round(__m512 lo, __m512 hi) { return (__m512i)_mm512_cvtne2ps_pbh(hi, lo); }
 
-static void block_round(const float *s, int64_t stride, int rows, int cols, uint16_t *d) {
+static inline void block_round(const float *s, int64_t stride, int rows, int cols, uint16_t *d) {
     __mmask32 m = cols_mask(cols);
     for (int r = 0; r < 32; r++) {
         __m512i line = _mm512_setzero_si512();

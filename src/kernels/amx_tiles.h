@@ -35,6 +35,8 @@ enum { TILE = 512, BLOCK = 2 * TILE, SUMS = 256 };
 static inline void tile_fence(void) { __asm__ volatile("" ::: "memory"); }
 
 #else
+#include "bf16.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -51,12 +53,7 @@ static void tile_store(int t, void *p, int64_t stride) {
 }
 
 static inline float tile_flush(float x) { return fabsf(x) < FLT_MIN ? copysignf(0, x) : x; }
-static inline float tile_widen(uint16_t b) {
-    uint32_t w = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &w, sizeof f);
-    return tile_flush(f);
-}
+static inline float tile_widen(uint16_t b) { return tile_flush(fg_bf16_to_float(b)); }
 /* a*b + c rounded once: a product of two bf16 and its sum with a float are wide enough in double to be rounded again */
 static inline float tile_fma(float a, float b, float c) { return tile_flush((float)((double)a * (double)b + (double)c)); }
 

@@ -11,39 +11,22 @@
  *      A  ...| c0 c1 | c0 c1 | c0 c1 | c0 c1 | c0 c1 |...     one tap row of one output pixel is one run over both,
  *      B     | tap 0 | tap 1 | tap 2 | tap 3 | tap 4 |        clipped at the border of the map
  *
- * Per block of a run: 2 tiles of A, 2 of B, 4 products into the sums [32 images][32 outputs]. DX is the same loop, phase by
- * phase (conv_axis.h). The sums of a pixel are stored to one of two buffers and written out during the next pixel's
- * products, since a tile just stored is slow to read; and when products go on for long, the next store is slow too, unless
- * some tile is stored in between, so one is, every 8 steps.
+ * Runs add to the sums [32 images][32 outputs] of amx_sums.h, which are written during the next pixel. DX is the same loop,
+ * phase by phase (conv_axis.h).
  *
  * A chunk is a group of output blocks x 32 images x a strip of columns x a band of rows. It packs source rows as it
  * meets them into a ring of rows in its scratch (the second cache), so that rows are packed once a chunk however much the
  * kernels overlap; strips exist only where a few whole rows would not fit. Strips, bands and groups are chosen so that
  * packing and re-reading weights cost least. Tails: images and channels beyond the last are zeros in the ring and in
  * the weights, and never written; a block with at most 16 images or outputs uses half the tiles. */
-#include "amx_blocks.h"
+#include "amx_sums.h"
 #include "conv_axis.h"
 
-#if defined(FG_AMX_STANDIN)
-#define AMX_LEVEL FG_ISA_SCALAR
-#else
-#define AMX_LEVEL FG_ISA_AMX
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
 enum { Q_BLOCKS, Q_IMAGES, Q_STRIPS, Q_BANDS, Q_GROUPS, Q_ROWS, Q_SLOTS, Q_COLS }; /* plan.priv; the rest is DW's */
-enum { MIN_CHANNELS = 16, WANT_CHUNKS = 8, CHUNK_MACS = 1 << 21, MAX_PACK_CHUNKS = 64, STORE_EVERY = 8 };
-enum {
-    BLOCK_BYTES = BLOCK * 2,
-    RING_BYTES = 900 << 10,
-    WEIGHTS_BYTES = 1 << 20,
-    SUMS_BYTES = 32 * 32 * 4,
-    TAIL_BYTES = 2 * SUMS_BYTES + 1024 + 128
-};
-enum { MOST_RING_BYTES = (2 << 20) - TAIL_BYTES - 64 }; /* what a ring may grow to when a single pixel needs it */
+enum { MIN_CHANNELS = 16, WANT_CHUNKS = 8, CHUNK_MACS = 1 << 21, MAX_PACK_CHUNKS = 64 };
+enum { RING_BYTES = 900 << 10, WEIGHTS_BYTES = 1 << 20 };
+enum { MOST_RING_BYTES = (2 << 20) - SUMS_BYTES - 64 }; /* what a ring may grow to when a single pixel needs it */
 
-static int64_t blocks_of(int64_t channels) { return ceil_div(channels, 32); }
-static int left(int64_t total, int64_t block) { return (int)min64(32, total - block * 32); }
 static int64_t floor_div(int64_t a, int64_t b) { return a < 0 ? -ceil_div(-a, b) : a / b; }
 
 /* source pixels lo..hi that output pixels o0..o1 of one axis use, phases and all */
@@ -105,7 +88,7 @@ static void plan_rows(fg_conv_plan *p) {
     while (q[Q_ROWS] < band && reach_most(p->dir, g->kh, g->sh, v.sh, q[Q_ROWS] + 1) * row <= RING_BYTES) q[Q_ROWS]++;
     q[Q_SLOTS] = reach_most(p->dir, g->kh, g->sh, v.sh, q[Q_ROWS]);
     p->chunks = (int)(q[Q_IMAGES] * q[Q_STRIPS] * q[Q_BANDS] * q[Q_GROUPS]);
-    p->scratch = (size_t)(q[Q_SLOTS] * row + TAIL_BYTES + 63) / 64 * 64;
+    p->scratch = (size_t)(q[Q_SLOTS] * row + SUMS_BYTES + 63) / 64 * 64;
     int64_t units = q[Q_BLOCKS] * g->kh * g->kw;
     p->packed = (size_t)(units * blocks_of(v.sc) * BLOCK_BYTES);
     p->pack_chunks = (int)min64(MAX_PACK_CHUNKS, units);
@@ -136,7 +119,7 @@ static void pack_tap(const fg_conv_plan *p, const float *w, uint16_t *packed, in
     }
 }
 
-static void amx_pack(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk) {
+static void conv_pack(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk) {
     int64_t taps = (int64_t)p->g.kh * p->g.kw, units = p->priv[Q_BLOCKS] * taps, end = units * (chunk + 1) / p->pack_chunks;
     for (int64_t u = units * chunk / p->pack_chunks; u < end; u++)
         pack_tap(p, w, packed, u / taps, u % taps / p->g.kw, u % p->g.kw);
@@ -150,10 +133,7 @@ typedef struct amx_job {
     int64_t n0, s0, cols, blocks; /* first image; source columns s0..s0+cols; source channels in blocks */
     int images;                   /* 1..32 */
     uint16_t *ring;               /* [slots][cols][blocks][BLOCK] */
-    float *sums[2], *bias;        /* [32][32] each; [32] */
-    char *spill;                  /* a tile stored for the sake of storing */
-    block_out due;                /* the pixel whose sums wait to be written, from row `next` on */
-    int turn, next;
+    amx_sums sums;
 } amx_job;
 
 static uint16_t *ring_at(const amx_job *z, int64_t row, int64_t col) {
@@ -169,11 +149,7 @@ static void pack_source_row(const amx_job *z, int64_t row) {
         for (int64_t b = 0; b < z->blocks; b++, d += BLOCK) block_copy(s + b * 32, image, z->images, left(v->sc, b), d);
 }
 
-/* ---------------------------------------------------------------- one output pixel */
-INLINE void write_due(amx_job *z, int count) {
-    for (int i = 0; i < count && z->next < z->due.rows; i++) block_out_row(&z->due, z->next++);
-}
-
+/* ---------------------------------------------------------------- output pixels */
 /* The runs of one pixel: `rows` runs of `len` blocks. */
 typedef struct amx_runs {
     int64_t row, col, rows, len; /* where in the source */
@@ -181,69 +157,29 @@ typedef struct amx_runs {
     int64_t step_b; /* elements between tap rows of the weights */
 } amx_runs;
 
-INLINE void pixel(const int mt, const int nt, amx_job *z, const amx_runs *r, float *sums) {
+INLINE void pixel(const int mt, const int nt, amx_job *z, const amx_runs *r) {
     int since = 0;
-    tile_zero(0);
-    if (nt > 1) tile_zero(1);
-    if (mt > 1) tile_zero(2);
-    if (mt > 1 && nt > 1) tile_zero(3);
-    const uint16_t *run_b = r->b;
-    for (int64_t j = 0; j < r->rows; j++, run_b += r->step_b) {
-        const uint16_t *a = ring_at(z, r->row + j, r->col), *b = run_b, *end = a + r->len * BLOCK;
-        for (; a < end; a += BLOCK, b += BLOCK) {
-            tile_load(4, a, 64);
-            tile_load(6, b, 64);
-            tile_dp(0, 4, 6);
-            if (nt > 1) tile_load(7, b + TILE, 64);
-            if (nt > 1) tile_dp(1, 4, 7);
-            if (mt > 1) tile_load(5, a + TILE, 64);
-            if (mt > 1) tile_dp(2, 5, 6);
-            if (mt > 1 && nt > 1) tile_dp(3, 5, 7);
-            if (++since % STORE_EVERY == 0) tile_store(4, z->spill, 64);
-            write_due(z, 2);
-        }
-    }
-    write_due(z, 32);
-    tile_store(0, sums, 128);
-    if (nt > 1) tile_store(1, sums + 16, 128);
-    if (mt > 1) tile_store(2, sums + 512, 128);
-    if (mt > 1 && nt > 1) tile_store(3, sums + 528, 128);
+    sums_zero(mt, nt);
+    for (int64_t j = 0; j < r->rows; j++)
+        sums_run(mt, nt, &z->sums, ring_at(z, r->row + j, r->col), r->b + j * r->step_b, r->len, &since);
+    sums_store(mt, nt, &z->sums);
 }
 
-static void pixel_11(amx_job *z, const amx_runs *r, float *sums) { pixel(1, 1, z, r, sums); }
-static void pixel_12(amx_job *z, const amx_runs *r, float *sums) { pixel(1, 2, z, r, sums); }
-static void pixel_21(amx_job *z, const amx_runs *r, float *sums) { pixel(2, 1, z, r, sums); }
-static void pixel_22(amx_job *z, const amx_runs *r, float *sums) { pixel(2, 2, z, r, sums); }
-typedef void (*pixel_fn)(amx_job *z, const amx_runs *r, float *sums);
+static void pixel_11(amx_job *z, const amx_runs *r) { pixel(1, 1, z, r); }
+static void pixel_12(amx_job *z, const amx_runs *r) { pixel(1, 2, z, r); }
+static void pixel_21(amx_job *z, const amx_runs *r) { pixel(2, 1, z, r); }
+static void pixel_22(amx_job *z, const amx_runs *r) { pixel(2, 2, z, r); }
+typedef void (*pixel_fn)(amx_job *z, const amx_runs *r);
 static const pixel_fn pixels[2][2] = { { pixel_11, pixel_12 }, { pixel_21, pixel_22 } };
-
-/* The sums of the pixel at `offset` of the first image are due: written during the next pixel, or by write_due. tanh and its
- * like are applied to the sums at once: they cost more than the wait. */
-static void make_due(amx_job *z, float *sums, int64_t offset, int cols) {
-    const fg_conv_args *a = z->a;
-    float *bias = a->bias ? z->bias : NULL;
-    z->due = (block_out){ sums,
-                          a->out ? a->out + offset : NULL,
-                          a->out16 ? a->out16 + offset : NULL,
-                          z->v.oh * z->v.ow * z->v.oc,
-                          z->images,
-                          cols,
-                          bias,
-                          a->act,
-                          a->slope };
-    z->next = 0;
-    if (act_is_narrow(a->act)) return;
-    fg_kernels_for(AMX_LEVEL)->bias_act(sums, bias, z->images, 32, a->act, a->slope);
-    z->due.bias = NULL, z->due.act = FG_ACT_NONE;
-}
 
 /* Pixels of one phase in rows r0..r1 and columns c0..c1 of the output, one block of 32 outputs. */
 static void run_phase(amx_job *z, int64_t ob, int64_t rh, int64_t rw, int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
     const fg_conv_plan *p = z->p;
+    const fg_conv_args *a = z->a;
     axis h = axis_h(p, rh), w = axis_w(p, rw);
     int cols = left(z->v.oc, ob);
     pixel_fn fn = pixels[z->images > 16][cols > 16];
-    const uint16_t *weights = (const uint16_t *)z->a->packed + phase_block(p, ob, rh, rw) * BLOCK;
+    const uint16_t *weights = (const uint16_t *)a->packed + phase_block(p, ob, rh, rw) * BLOCK;
     int64_t q0 = r0 <= h.out0 ? 0 : ceil_div(r0 - h.out0, h.out_step), x0 = c0 <= w.out0 ? 0 : ceil_div(c0 - w.out0, w.out_step);
     for (int64_t q = q0; q < h.count && h.out0 + q * h.out_step < r1; q++) {
         int64_t hlo, hhi, wlo, whi;
@@ -256,10 +192,17 @@ static void run_phase(amx_job *z, int64_t ob, int64_t rh, int64_t rw, int64_t r0
                            .len = (whi - wlo) * z->blocks,
                            .b = weights + (hlo * w.taps + wlo) * z->blocks * BLOCK,
                            .step_b = w.taps * z->blocks * BLOCK };
-            float *sums = z->sums[z->turn ^= 1];
-            fn(z, &r, sums);
+            fn(z, &r);
             int64_t row = h.out0 + q * h.out_step, col = w.out0 + x * w.out_step;
-            make_due(z, sums, ((z->n0 * z->v.oh + row) * z->v.ow + col) * z->v.oc + ob * 32, cols);
+            int64_t at = ((z->n0 * z->v.oh + row) * z->v.ow + col) * z->v.oc + ob * 32;
+            block_out out = { .out = a->out ? a->out + at : NULL,
+                              .out16 = a->out16 ? a->out16 + at : NULL,
+                              .stride = z->v.oh * z->v.ow * z->v.oc,
+                              .rows = z->images,
+                              .cols = cols,
+                              .act = a->act,
+                              .slope = a->slope };
+            sums_due(&z->sums, out, ob * 32);
         }
     }
 }
@@ -273,8 +216,7 @@ static void run_rows(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk
     int64_t c0 = z.v.ow * strip / q[Q_STRIPS], c1 = z.v.ow * (strip + 1) / q[Q_STRIPS], end;
     reach(p->dir, g->kw, g->sw, g->pl, z.v.sw, c0, c1, &z.s0, &end);
     z.cols = end - z.s0, z.blocks = blocks_of(z.v.sc);
-    z.sums[0] = (float *)scratch, z.sums[1] = z.sums[0] + 1024, z.bias = z.sums[1] + 1024;
-    z.spill = (char *)(z.bias + 32), z.ring = (uint16_t *)(z.spill + 1024);
+    z.sums = sums_open(scratch, a->bias, z.v.oc), z.ring = (uint16_t *)(scratch + SUMS_BYTES);
 
     int64_t r1 = z.v.oh * (band + 1) / q[Q_BANDS], packed = 0; /* source rows below `packed` are in the ring, or were */
     for (int64_t r0 = z.v.oh * band / q[Q_BANDS]; r0 < r1; r0 += q[Q_ROWS]) {
@@ -284,11 +226,9 @@ static void run_rows(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk
         packed = max64(packed, hi);
         tile_fence();
         int64_t ob1 = q[Q_BLOCKS] * (group + 1) / q[Q_GROUPS];
-        for (int64_t ob = q[Q_BLOCKS] * group / q[Q_GROUPS]; ob < ob1; ob++) {
-            for (int c = 0; c < 32 && a->bias; c++) z.bias[c] = c < left(z.v.oc, ob) ? a->bias[ob * 32 + c] : 0;
+        for (int64_t ob = q[Q_BLOCKS] * group / q[Q_GROUPS]; ob < ob1; ob++)
             for (int64_t rh = 0; rh < z.v.phases_h; rh++)
                 for (int64_t rw = 0; rw < z.v.phases_w; rw++) run_phase(&z, ob, rh, rw, r0, stop, c0, c1);
-            write_due(&z, 32);
-        }
     }
+    sums_write(&z.sums, 32);
 }

@@ -15,7 +15,7 @@
  *
  * A chunk is a group of ci blocks x a group of co blocks x a range of items (rows of dy, 32 images each). It packs x and
  * dy rows itself, x into a ring as conv_amx_body.h does, and keeps its dw tiles in its scratch to the end. Ranges of items
- * cost partial sums, groups cost packing again; plan_dw weighs them. Partials are added in order by amx_finish. */
+ * cost partial sums, groups cost packing again; plan_dw weighs them. Partials are added in order by conv_finish. */
 
 enum { Q_ITEM_GROUPS = Q_COLS + 1, Q_CI_GROUPS, Q_CO_GROUPS, Q_DY_COLS };
 enum { ROWS_BYTES = 1000 << 10, SUM_BYTES = 800 << 10, PARTIALS_BYTES = 32 << 20, MAX_TAPS = 5, FINISH_FLOATS = 1 << 15 };
@@ -269,7 +269,7 @@ static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, 
 }
 
 /* out = the partials, in order */
-static void amx_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
+static void conv_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
     int64_t size = (int64_t)p->g.kh * p->g.kw * p->g.ci * p->g.co, end = size * (chunk + 1) / p->finish_chunks;
     const float *parts = a->partials;
     for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
@@ -280,17 +280,17 @@ static void amx_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) 
 }
 
 /* ---------------------------------------------------------------- the kernel */
-static bool amx_fits(const fg_conv_geom *g, fg_conv_dir dir) {
+static bool conv_fits(const fg_conv_geom *g, fg_conv_dir dir) {
     if (g->n < 1 || g->oh < 1 || g->ow < 1 || g->ci < MIN_CHANNELS || g->co < MIN_CHANNELS) return false;
     if (dir != FG_CONV_DW) return window_bytes(g, dir, 1, 1) <= MOST_RING_BYTES;
     return chunk_fits(g, 1, 1);
 }
-static void amx_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
+static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     *p = (fg_conv_plan){ .g = *g, .dir = dir };
     if (dir == FG_CONV_DW) plan_dw(p);
     else plan_rows(p);
 }
-static void amx_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+static void conv_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
     char *scratch = (char *)a->scratch + (size_t)worker * p->scratch;
     if (p->dir == FG_CONV_DW) run_dw(p, a, chunk, scratch);
     else run_rows(p, a, chunk, scratch);
@@ -299,8 +299,8 @@ static void amx_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int
 static const fg_conv_kernel amx_conv = { .name = "amx",
                                          .isa = AMX_LEVEL,
                                          .needs = FG_CONV_BF16,
-                                         .fits = amx_fits,
-                                         .plan = amx_plan,
-                                         .pack = amx_pack,
-                                         .run = amx_run,
-                                         .finish = amx_finish };
+                                         .fits = conv_fits,
+                                         .plan = conv_plan,
+                                         .pack = conv_pack,
+                                         .run = conv_run,
+                                         .finish = conv_finish };

@@ -67,6 +67,7 @@ extern const fg_dot_fn fg_dots_avx512[FG_DOT_ROWS][FG_DOT_COLS];
 /* What one file of each ISA hands to its fg_kernels_<isa>_product. */
 void fg_kernels_avx2_conv(fg_kernels *k);
 void fg_kernels_avx512_conv(fg_kernels *k);
+void fg_kernels_amx_conv(fg_kernels *k);
 
 /* FMA peak of one thread in FLOP/s by a loop over registers, about `seconds` long; 0 when the machine lacks the ISA. For
  * the benchmarks: a kernel's rate is told as a share of this. */

@@ -7,19 +7,11 @@
 #define AMX_CASES_H
 
 #include "product_cases.h"
+#include "bf16.h"
 
 /* ---------------------------------------------------------------- bf16 arrays */
-static inline float wide(uint16_t b) {
-    uint32_t w = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &w, sizeof f);
-    return f;
-}
-static inline uint16_t narrow(float f) {
-    uint32_t w;
-    memcpy(&w, &f, sizeof w);
-    return (uint16_t)((w + 0x7fff + (w >> 16 & 1)) >> 16);
-}
+static inline float wide(uint16_t b) { return fg_bf16_to_float(b); }
+static inline uint16_t narrow(float f) { return fg_bf16_from_float(f); }
 
 typedef struct fence16 {
     uint16_t *p;
@@ -296,6 +288,148 @@ static void check_refusals(const fg_conv_kernel *kernel) {
     ck_assert(!kernel->fits(&deep, FG_CONV_FWD));
 }
 
+/* ---------------------------------------------------------------- products */
+static const struct {
+    int64_t m, n, k;
+} shapes[] = {
+    { 5, 5, 16 },    { 16, 16, 32 },   { 17, 16, 33 },   { 16, 17, 31 },  { 32, 32, 64 },   { 33, 33, 65 },    { 31, 47, 17 },
+    { 48, 100, 40 }, { 64, 100, 700 }, { 100, 64, 129 }, { 7, 300, 100 }, { 300, 7, 100 },  { 129, 131, 97 },  { 20, 20, 5000 },
+    { 6, 40, 9001 }, { 64, 784, 100 }, { 40, 8, 28672 }, { 257, 65, 64 }, { 70, 70, 2100 }, { 200, 260, 300 }, { 96, 416, 420 },
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+typedef struct product {
+    fg_gemm16_args a;
+    fence16 A, B, C16;
+    fence C, bias;
+    int64_t size; /* of C */
+} product;
+
+/* bits of `how`: 1 ta, 2 tb, 4 operands begin at the fence, 8 bf16 out, 16 bias, 32 gaps between rows */
+static product product_new(int which, int how) {
+    int64_t m = shapes[which].m, n = shapes[which].n, k = shapes[which].k, gap = how & 32 ? 3 : 0;
+    bool ta = how & 1, tb = how & 2, at_start = how & 4;
+    product p = { .a = { .m = m, .n = n, .k = k, .ta = ta, .tb = tb, .ldc = n + gap, .slope = 0.2f } };
+    p.a.lda = (ta ? m : k) + gap, p.a.ldb = (tb ? k : n) + gap;
+    random_state = (uint64_t)(which * 64 + how + 1);
+    p.A = fence16_random(((ta ? k : m) - 1) * p.a.lda + (ta ? m : k), at_start);
+    p.B = fence16_random(((tb ? n : k) - 1) * p.a.ldb + (tb ? k : n), at_start);
+    p.size = (m - 1) * p.a.ldc + n;
+    p.C = fence_new(p.size, at_start), p.C16 = fence16_new(p.size, at_start), p.bias = fence_random(n, at_start);
+    p.a.a = p.A.p, p.a.b = p.B.p;
+    if (how & 8) p.a.c16 = p.C16.p;
+    else p.a.c = p.C.p;
+    if (how & 16) p.a.bias = p.bias.p;
+    return p;
+}
+static void product_free(product *p) {
+    fence_free(&p->A.f), fence_free(&p->B.f), fence_free(&p->C16.f), fence_free(&p->C), fence_free(&p->bias);
+}
+
+static void multiply(fg_context *ctx, const fg_gemm16_kernel *kernel, product *p) {
+    fg_gemm16_plan plan = { 0 };
+    kernel->plan(&p->a, &plan);
+    plan.kernel = kernel;
+    REQUIRE(plan.chunks >= 1 && plan.scratch % 64 == 0 && plan.scratch <= (size_t)2 << 20 && plan.partials <= (size_t)32 << 20,
+            "%ldx%ldx%ld: %d chunks, scratch %zu, partials %zu", (long)p->a.m, (long)p->a.n, (long)p->a.k, plan.chunks,
+            plan.scratch, plan.partials);
+    void *packed = nan_bytes(plan.packed), *work = nan_bytes(fg_gemm16_workspace(ctx, &plan));
+    memset(p->C.p, 0xff, (size_t)p->size * sizeof(float)), memset(p->C16.p, 0xff, (size_t)p->size * sizeof(uint16_t));
+    fg_gemm16_args a = p->a;
+    fg_gemm16_pack_drive(ctx, &plan, &a, packed);
+    a.b = NULL; /* packed B is all that run may need */
+    fg_gemm16_drive(ctx, &plan, &a, packed, work);
+    free(packed), free(work);
+}
+static double got_at(const product *p, int64_t i, int64_t j) {
+    int64_t at = i * p->a.ldc + j;
+    return p->a.c ? (double)p->C.p[at] : (double)wide(p->C16.p[at]);
+}
+
+static void check_product(const char *who, const product *p) {
+    const fg_gemm16_args *a = &p->a;
+    for (int64_t i = 0; i < a->m; i++) {
+        for (int64_t j = 0; j < a->n; j++) {
+            double sum = 0, size = 0;
+            for (int64_t k = 0; k < a->k; k++) {
+                double t = (double)wide(a->a[a->ta ? k * a->lda + i : i * a->lda + k]) *
+                           (double)wide(a->b[a->tb ? j * a->ldb + k : k * a->ldb + j]);
+                sum += t, size += fabs(t);
+            }
+            double bias = a->bias ? (double)a->bias[j] : 0, want = act_exact(sum + bias, a->act, (double)a->slope);
+            double tol = 6e-7 * (size + fabs(bias) + fabs(want) + 1e-3) + (a->c ? 0 : fabs(want) / 256);
+            REQUIRE(fabs(got_at(p, i, j) - want) <= tol,
+                    "%s, %ldx%ldx%ld, ta %d, tb %d, act %d: C[%ld][%ld] is %.9g, expected %.9g", who, (long)a->m, (long)a->n,
+                    (long)a->k, a->ta, a->tb, (int)a->act, (long)i, (long)j, got_at(p, i, j), want);
+        }
+        for (int64_t j = a->n; j < a->ldc && i < a->m - 1; j++) REQUIRE(isnan(got_at(p, i, j)), "%s: wrote between rows", who);
+    }
+}
+
+static void check_shapes(fg_context *ctx, const char *who, const fg_gemm16_kernel *kernel) {
+    for (int i = 0; i < SHAPES; i++)
+        for (int t = 0; t < 4; t++) {
+            product p = product_new(i, t + 4 * ((i * 5 + t * 3) % 16));
+            p.a.act = (fg_act)((i + t) % 6);
+            ck_assert(kernel->fits(&p.a));
+            multiply(ctx, kernel, &p);
+            check_product(who, &p);
+            product_free(&p);
+        }
+}
+
+static void check_product_teams(fg_context *ctx, const char *who, const fg_gemm16_kernel *kernel) {
+    for (int i = 0; i < SHAPES; i++) {
+        product p = product_new(i, i % 4);
+        float *first = malloc((size_t)p.size * sizeof(float));
+        for (int t = 1; t <= 3; t++) {
+            fg_set_threads(ctx, t);
+            multiply(ctx, kernel, &p);
+            if (t == 1) memcpy(first, p.C.p, (size_t)p.size * sizeof(float));
+            REQUIRE(!memcmp(first, p.C.p, (size_t)p.size * sizeof(float)), "%s, shape %d: other bits with %d threads", who, i, t);
+        }
+        free(first);
+        product_free(&p);
+    }
+    fg_set_threads(ctx, 1);
+}
+
+/* A NaN or an infinity in A spoils its row of C and nothing else; in B, its column. */
+static void check_product_spread(fg_context *ctx, const char *who, const fg_gemm16_kernel *kernel) {
+    for (int i = 0; i < SHAPES; i++)
+        for (int which = 0; which < 4; which++) {
+            product p = product_new(i, (i + which) % 4 + (which & 2 ? 8 : 0));
+            int64_t r = random_below(p.a.m), c = random_below(p.a.n), k = random_below(4) ? random_below(p.a.k) : p.a.k - 1;
+            uint16_t bad = which & 2 ? 0x7f80 : 0x7fc0;
+            if (which & 1) p.A.p[p.a.ta ? k * p.a.lda + r : r * p.a.lda + k] = bad;
+            else p.B.p[p.a.tb ? c * p.a.ldb + k : k * p.a.ldb + c] = bad;
+            multiply(ctx, kernel, &p);
+            for (int64_t m = 0; m < p.a.m; m++)
+                for (int64_t n = 0; n < p.a.n; n++)
+                    REQUIRE(isfinite(got_at(&p, m, n)) != (which & 1 ? m == r : n == c), "%s, shape %d: C[%ld][%ld] is %g", who,
+                            i, (long)m, (long)n, got_at(&p, m, n));
+            product_free(&p);
+        }
+}
+
+/* Large products are cut; few rows or columns, and a k beyond the scratch, are left to other kernels. */
+static void check_product_plans(const fg_gemm16_kernel *kernel) {
+    static const int64_t big[][3] = { { 512, 512, 512 }, { 1024, 1024, 1024 }, { 64, 6272, 100 }, { 64, 100, 6272 },
+                                      { 100, 6272, 64 }, { 128, 1024, 784 },   { 32, 32, 28672 }, { 4096, 4096, 28672 } };
+    static const int64_t other[][3] = { { 4, 64, 64 }, { 64, 4, 64 }, { 64, 64, 15 }, { 64, 64, 28673 }, { 0, 64, 64 } };
+    for (size_t i = 0; i < sizeof big / sizeof *big; i++) {
+        fg_gemm16_args a = { .m = big[i][0], .n = big[i][1], .k = big[i][2] };
+        fg_gemm16_plan p = { 0 };
+        ck_assert(kernel->fits(&a));
+        kernel->plan(&a, &p);
+        REQUIRE(p.chunks >= (i == 6 ? 4 : 8) && p.scratch <= (size_t)2 << 20 && p.partials <= (size_t)32 << 20,
+                "%ldx%ldx%ld: %d chunks, scratch %zu, partials %zu", (long)a.m, (long)a.n, (long)a.k, p.chunks, p.scratch,
+                p.partials);
+    }
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        ck_assert(!kernel->fits(&(fg_gemm16_args){ .m = other[i][0], .n = other[i][1], .k = other[i][2] }));
+}
+
 /* ---------------------------------------------------------------- the suite */
 /* f(ctx, name, kernel) for the stand-in and, where there is one, for the library's kernel */
 static void each_conv(void (*f)(fg_context *ctx, const char *who, const fg_conv_kernel *kernel)) {
@@ -303,6 +437,13 @@ static void each_conv(void (*f)(fg_context *ctx, const char *who, const fg_conv_
     f(ctx, "stand-in", &amx_conv);
     for (int i = 0; real_amx() && i < FG_CONV_KERNELS && ctx->k->conv[i]; i++)
         if (ctx->k->conv[i]->isa == FG_ISA_AMX) f(ctx, "AMX", ctx->k->conv[i]);
+    fg_context_free(ctx);
+}
+static void each_product(void (*f)(fg_context *ctx, const char *who, const fg_gemm16_kernel *kernel)) {
+    fg_context *ctx = amx_context();
+    f(ctx, "stand-in", &amx_gemm);
+    for (int i = 0; real_amx() && i < FG_GEMM16_KERNELS && ctx->k->gemm16[i]; i++)
+        if (ctx->k->gemm16[i]->isa == FG_ISA_AMX) f(ctx, "AMX", ctx->k->gemm16[i]);
     fg_context_free(ctx);
 }
 static void teams(fg_context *ctx, const char *who, const fg_conv_kernel *kernel) {
@@ -313,6 +454,11 @@ static void plans(fg_context *ctx, const char *who, const fg_conv_kernel *kernel
     (void)ctx, (void)who;
     check_plans(kernel);
     check_refusals(kernel);
+}
+
+static void product_plans(fg_context *ctx, const char *who, const fg_gemm16_kernel *kernel) {
+    (void)ctx, (void)who;
+    check_product_plans(kernel);
 }
 
 /* The stand-ins themselves: a product by hand, denormals, strides. */
@@ -346,6 +492,15 @@ END_TEST
 START_TEST(plans_keep_their_promises) { each_conv(plans); }
 END_TEST
 
+START_TEST(products) { each_product(check_shapes); }
+END_TEST
+START_TEST(products_same_bits_for_any_team) { each_product(check_product_teams); }
+END_TEST
+START_TEST(products_special_values) { each_product(check_product_spread); }
+END_TEST
+START_TEST(products_plans) { each_product(product_plans); }
+END_TEST
+
 static int run_suite(const char *name) {
     if (!real_amx()) puts("AMX: not on this machine, stand-ins only");
     Suite *s = suite_create(name);
@@ -356,6 +511,10 @@ static int run_suite(const char *name) {
     tcase_add_test(t, same_bits_for_any_team);
     tcase_add_test(t, special_values_stay_where_they_belong);
     tcase_add_test(t, plans_keep_their_promises);
+    tcase_add_test(t, products);
+    tcase_add_test(t, products_same_bits_for_any_team);
+    tcase_add_test(t, products_special_values);
+    tcase_add_test(t, products_plans);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -4,6 +4,7 @@
 #define FG_AMX_STANDIN
 #include "conv_amx_body.h"
 #include "conv_amx_dw_body.h"
+#include "gemm_amx_body.h"
 #include "amx_cases.h"
 
 int main(void) { return run_suite("amx"); }

@@ -15,6 +15,7 @@
 #endif
 #include "conv_amx_body.h"
 #include "conv_amx_dw_body.h"
+#include "gemm_amx_body.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #else
