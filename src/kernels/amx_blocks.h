@@ -132,12 +132,13 @@ static inline void transpose16(__m512i r[16]) {
         r[4 + j] = _mm512_shuffle_i32x4(b, e, 0x88), r[12 + j] = _mm512_shuffle_i32x4(b, e, 0xdd);
     }
 }
+/* By way of pairs in the first cache: rows a power of two apart share their places there, and would be fetched twice. */
 static void block_columns(const uint16_t *s, int64_t stride, int rows, int cols, uint16_t *d, int64_t gap) {
-    __mmask32 m = cols_mask(cols);
+    uint16_t pairs[BLOCK];
+    block_pairs(s, stride, rows, cols, pairs, TILE);
     for (int h = 0; h < 2; h++) {
         __m512i r[16];
-        for (int p = 0; p < 16; p++)
-            r[p] = line_pairs(line_load(s, stride, 2 * p, rows, m), line_load(s, stride, 2 * p + 1, rows, m), h);
+        for (int p = 0; p < 16; p++) r[p] = _mm512_loadu_si512(pairs + h * TILE + p * 32);
         transpose16(r);
         for (int i = 0; i < 16; i++) _mm512_storeu_si512(d + h * gap + i * 32, r[i]);
     }

@@ -52,12 +52,17 @@ static void tile_store(int t, void *p, int64_t stride) {
     for (int i = 0; i < 16; i++) memcpy((char *)p + i * stride, tile_file[t][i], 64);
 }
 
-static inline float tile_flush(float x) { return fabsf(x) < FLT_MIN ? copysignf(0, x) : x; }
-static inline float tile_widen(uint16_t b) { return tile_flush(fg_bf16_to_float(b)); }
-/* a*b + c rounded once: a product of two bf16 and its sum with a float are wide enough in double to be rounded again */
-static inline float tile_fma(float a, float b, float c) { return tile_flush((float)((double)a * (double)b + (double)c)); }
+/* Checked access by access, a product would take five times as long under the sanitizers, for arrays of constant size. */
+#define TILE_PLAIN __attribute__((no_sanitize("address"), no_sanitize("undefined")))
 
-static void tile_dp(int c, int a, int b) {
+TILE_PLAIN static inline float tile_flush(float x) { return fabsf(x) < FLT_MIN ? copysignf(0, x) : x; }
+TILE_PLAIN static inline float tile_widen(uint16_t b) { return tile_flush(fg_bf16_to_float(b)); }
+/* a*b + c rounded once: a product of two bf16 and its sum with a float are wide enough in double to be rounded again */
+TILE_PLAIN static inline float tile_fma(float a, float b, float c) {
+    return tile_flush((float)((double)a * (double)b + (double)c));
+}
+
+TILE_PLAIN static void tile_dp(int c, int a, int b) {
     float right[2][16][16], sum[16];
     uint16_t pairs[16][2];
     for (int p = 0; p < 16; p++) {

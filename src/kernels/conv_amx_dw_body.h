@@ -229,7 +229,9 @@ static void unpack_dw(const dw_job *z, float *dest) {
             for (int64_t o = z->co0 * 32; o < o1; o += 16) {
                 int64_t tile = (c - z->ci0 * 32) / 16 * co_tiles + (o - z->co0 * 32) / 16;
                 const float *s = z->sums + (tile * taps + tap) * SUMS + c % 16 * 16;
-                memcpy(dest + (tap * g->ci + c) * g->co + o, s, (size_t)min64(16, o1 - o) * sizeof *s);
+                float *d = dest + (tap * g->ci + c) * g->co + o;
+                if (o + 16 <= o1) memcpy(d, s, 16 * sizeof *s);
+                else memcpy(d, s, (size_t)(o1 - o) * sizeof *s);
             }
 }
 
@@ -270,12 +272,16 @@ static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, 
 
 /* out = the partials, in order */
 static void conv_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
+    enum { SOME = 256 };
     int64_t size = (int64_t)p->g.kh * p->g.kw * p->g.ci * p->g.co, end = size * (chunk + 1) / p->finish_chunks;
     const float *parts = a->partials;
-    for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
-        float sum = parts[i];
-        for (int64_t q = 1; q < p->priv[Q_ITEM_GROUPS]; q++) sum += parts[q * size + i];
-        a->out[i] = sum;
+    float sum[SOME];
+    for (int64_t i = size * chunk / p->finish_chunks; i < end; i += SOME) {
+        int64_t count = min64(SOME, end - i);
+        memcpy(sum, parts + i, (size_t)count * sizeof *sum);
+        for (int64_t q = 1; q < p->priv[Q_ITEM_GROUPS]; q++)
+            for (int64_t c = 0; c < count; c++) sum[c] += parts[q * size + i + c];
+        memcpy(a->out + i, sum, (size_t)count * sizeof *sum);
     }
 }
 
