@@ -23,7 +23,7 @@
 #include "conv_axis.h"
 
 enum { Q_BLOCKS, Q_IMAGES, Q_STRIPS, Q_BANDS, Q_GROUPS, Q_ROWS, Q_SLOTS, Q_COLS }; /* plan.priv; the rest is DW's */
-enum { MIN_CHANNELS = 16, WANT_CHUNKS = 8, CHUNK_MACS = 1 << 21, MAX_PACK_CHUNKS = 64 };
+enum { WANT_CHUNKS = 8, CHUNK_MACS = 1 << 21, MAX_PACK_CHUNKS = 64 };
 enum { RING_BYTES = 900 << 10, WEIGHTS_BYTES = 1 << 20 };
 enum { MOST_RING_BYTES = (2 << 20) - SUMS_BYTES - 64 }; /* what a ring may grow to when a single pixel needs it */
 
