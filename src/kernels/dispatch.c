@@ -2,8 +2,7 @@
  *
  * A table starts as the scalar reference, then each ISA file overrides the slots it has something faster for. Tables
  * are built once per process, before first use, and never change afterwards, so any number of contexts and threads
- * read them without locks. `isa` names
- * the level whose kernels are in the table.
+ * read them without locks. `isa` names the level whose kernels are in the table.
  *
  * MXCSR: inside a context denormals are flushed to zero (a vanishing gradient must not cost 100 times a normal one),
  * rounding is to nearest and no exception traps, whatever the host has set; the host's modes come back on the way out.

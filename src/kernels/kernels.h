@@ -300,6 +300,10 @@ void fg_kernels_amx_product(fg_kernels *k); /* bf16 products and convolutions */
 void fg_amx_enter(void);
 void fg_amx_leave(void);
 void fg_kernels_avx512bf16_product(fg_kernels *k); /* bf16 products */
+void fg_kernels_amx_product(fg_kernels *k);        /* bf16 products and convolutions */
+/* Tile registers of the calling thread: configured before AMX kernels run, released after (modes_amx.c). */
+void fg_amx_enter(void);
+void fg_amx_leave(void);
 #endif
 
 /* MXCSR: denormals flushed inside a context, the host's mode restored outside; installed as fg_thread_hooks. */
