@@ -230,7 +230,9 @@ static void gemms16(const double *peak) {
         printf("%-44s", name);
         double flops = 2.0 * (double)m * (double)n * (double)kk, t = 1e30, t16 = 1e30;
         for (int turn = 0; turn < 3; turn++) {
-            double now = time_gemm(k, &wide, flops), now16 = time_gemm16(k, &low, flops, !shapes[i].weights);
+            gemm_bench f32 = { .k = k, .a = wide };
+            time_gemms(&f32, 1, flops);
+            double now = f32.best, now16 = time_gemm16(k, &low, flops, !shapes[i].weights);
             t = now < t ? now : t, t16 = now16 < t16 ? now16 : t16;
         }
         show(t, flops, peak[FG_ISA_AVX512]), show(t16, flops, peak16);
