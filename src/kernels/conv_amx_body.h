@@ -27,8 +27,6 @@ enum { WANT_CHUNKS = 8, CHUNK_MACS = 1 << 21, MAX_PACK_CHUNKS = 64 };
 enum { RING_BYTES = 900 << 10, WEIGHTS_BYTES = 1 << 20 };
 enum { MOST_RING_BYTES = (2 << 20) - SUMS_BYTES - 64 }; /* what a ring may grow to when a single pixel needs it */
 
-static int64_t floor_div(int64_t a, int64_t b) { return a < 0 ? -ceil_div(-a, b) : a / b; }
-
 /* source pixels lo..hi that output pixels o0..o1 of one axis use, phases and all */
 static void reach(fg_conv_dir dir, int64_t kernel, int64_t stride, int64_t pad, int64_t limit, int64_t o0, int64_t o1,
                   int64_t *lo, int64_t *hi) {

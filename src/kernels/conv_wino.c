@@ -2,9 +2,8 @@
  * idea; the arithmetic is in conv_wino_body.h. */
 #include "conv_wino.h"
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+/* rounded up, also below 0: paddings may crop */
+static int64_t ceil_any(int64_t a, int64_t b) { return -floor_div(-a, b); }
 
 static void place(fg_wino_axis *a, fg_wino_phase *f, int zeros) {
     bool without_zero = zeros > 0, without_infinity = zeros + f->taps < a->r;
@@ -46,8 +45,8 @@ bool fg_wino_axis_of(fg_conv_dir dir, int kernel, int stride, int64_t pad, int64
         f->rho = i;
         f->taps = (kernel - i + stride - 1) / stride;
         if (dir == FG_CONV_DX) {
-            f->q = ceil_div(pad - i, stride);
-            f->outputs = max64(0, ceil_div(in + pad - i, stride) - f->q);
+            f->q = ceil_any(pad - i, stride);
+            f->outputs = max64(0, ceil_any(in + pad - i, stride) - f->q);
             longest = max64(longest, f->outputs);
         } else {
             place(a, f, (a->r - f->taps) / 2);
@@ -73,7 +72,7 @@ bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w) {
 static int64_t direct_taps(int kernel, int stride, int64_t pad, int64_t in, int64_t out) {
     int64_t count = 0;
     for (int k = 0; k < kernel; k++) {
-        int64_t first = max64(0, ceil_div(pad - k, stride)), end = min64(out, ceil_div(in + pad - k, stride));
+        int64_t first = max64(0, ceil_any(pad - k, stride)), end = min64(out, ceil_any(in + pad - k, stride));
         count += max64(0, end - first);
     }
     return count;

@@ -18,6 +18,7 @@
 #ifndef FG_CONV_WINO_H
 #define FG_CONV_WINO_H
 
+#include "integers.h"
 #include "kernels.h"
 
 enum { FG_WINO_POINTS = 8 /* most along an axis */, FG_WINO_OUT = 4 /* most outputs of a tile along an axis */ };

@@ -25,10 +25,6 @@
 enum { CHUNKS_WANTED = 16, M_BYTES = 1 << 20, V_BYTES = 3 << 19, LINE = 64 / sizeof(fg_real) };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* ---------------------------------------------------------------- transforms of one axis
  * A program runs over `lines` lines, `il` numbers apart in the source, `ol` in the target; within a line the numbers (vectors
  * of channels) are `is` and `os` apart. */

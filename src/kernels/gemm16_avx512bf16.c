@@ -24,18 +24,6 @@ enum { ALGO_PANELS = 0, ALGO_DOT_A, ALGO_DOT_B, ALGO_COLUMNS };
 enum { Q_ALGO, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_STEP };
 enum { MAX_CHUNKS = 32, CHUNK_MACS = 1 << 20, PACK_BYTES = 1 << 16, B_BYTES = 1 << 19, FINISH_ROWS = 32 };
 
-/* Sanitizers check every access; unrolled code would take minutes to compile. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INLINE static
-#define UNROLL
-#elif defined(__clang__)
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 static int64_t pairs(int64_t k) { return (k + 1) / 2; }
 
 static inline vf dot2(vf sum, __m512i a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }

@@ -7,6 +7,7 @@
  *      +-------+-------+---        chunk = one tile of 32 x 256, numbered row by row; rows of a tile are summed in a small
  *    M | 0     | 1     | 2         buffer on the stack and rounded once, after bias and activation, where C is bf16.
  *      +-------+-------+---        Nothing is packed, nothing left to finish. */
+#include "integers.h"
 #include "kernels.h"
 #include "bf16.h"
 
@@ -23,8 +24,6 @@ static void from_u8(const uint8_t *x, fg_real *y, size_t n) {
 /* ---------------------------------------------------------------- products */
 enum { TILE_M = 32, TILE_N = 256 };
 enum { Q_COLUMNS, Q_TILES, Q_EACH };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void plan(const fg_gemm16_args *a, fg_gemm16_plan *p) {
     int64_t tm = (a->m + TILE_M - 1) / TILE_M, tn = (a->n + TILE_N - 1) / TILE_N;

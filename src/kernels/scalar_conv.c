@@ -12,11 +12,10 @@
  * Chunks: rows of the output image (FWD, DX); one tap and 16 input channels (DW). They write disjoint memory, so there
  * are no partials and nothing to finish; weights are used as they are. DW sums each image apart, then the images in
  * order, which keeps the rounding error of the long sum down. */
+#include "integers.h"
 #include "kernels.h"
 
 enum { MAX_CHUNKS = 4096, DW_CHANNELS = 16 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     *p = (fg_conv_plan){ .g = *g, .dir = dir };

@@ -11,11 +11,10 @@
  *      +-------+-------+---        and no two chunks write the same element.
  *
  * Nothing is packed and nothing is left to finish: gemm_pack and gemm_finish have no pieces. */
+#include "integers.h"
 #include "kernels.h"
 
 enum { TILE_M = 32, TILE_N = 256 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void gemm_plan(const fg_gemm_args *a, fg_gemm_plan *p) {
     *p = (fg_gemm_plan){ 0 };

@@ -50,9 +50,6 @@ fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias);
 
 /* Threaded elementwise loops: ranges of 16384 elements. */
 #define FG_GRAIN 16384
-/* Light work, a few operations an element, stays on the caller below this many elements: 64 K take 5 us from cache, and
- * waking a thread that sleeps takes longer. */
-#define FG_LIGHT 65536
 /* fg_parallel and fg_parallel_range for light work: of `elements` in all; of n items of `each` elements. */
 void fg_parallel_light(fg_context *ctx, int64_t elements, int chunks, fg_chunk_fn fn, void *arg);
 void fg_range_light(fg_context *ctx, int64_t n, int64_t each, fg_range_fn fn, void *arg);

@@ -79,8 +79,7 @@ static void convert_range(void *arg, int64_t first, int64_t end, int worker) {
                (char *)fg_data(q->dst) + (size_t)first * fg_dtype_size(to), (size_t)(end - first));
 }
 void fg_convert_tensor(const fg_tensor *src, fg_tensor *dst) {
-    enum { LIGHT = 65536 }; /* below, the caller is done before a thread wakes (FG_LIGHT of ops) */
     convert_arg q = { src, dst };
-    if (src->numel < LIGHT) convert_range(&q, 0, src->numel, 0);
+    if (src->numel < FG_LIGHT) convert_range(&q, 0, src->numel, 0);
     else fg_parallel_range(src->ctx, src->numel, 16384, convert_range, &q);
 }

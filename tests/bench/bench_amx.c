@@ -1,27 +1,16 @@
 /* bench_amx.c: rates of the bf16 kernels on AMX, one thread, as shares of the tile peak that the same run measures, beside the
  * f32 kernels of the same table in alternation. Operations are nominal (bench_product.c says how); packing of weights, sources
  * and outputs is included, bf16 in and out. Prints one line and ends on machines without AMX. */
+#include "bench_help.h"
 #include "product.h"
 #include "bf16.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #ifdef FG_HAVE_X86
 
 enum { RUNS = 9 };
-
-static double own_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-static void *aligned(size_t bytes) {
-    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    if (!p) fprintf(stderr, "bench_amx: out of memory\n"), exit(1);
-    return p;
-}
 
 typedef struct pair { /* the same numbers in both formats */
     float *f;

@@ -7,12 +7,12 @@
  * with the best level. The clock counts this thread's time only. An argument keeps the kernels whose names contain it. */
 #define _POSIX_C_SOURCE 200809L
 #include "tensor.h"
+#include "bench_help.h"
 #include "kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { LARGE = 8 << 20, SMALL = 48 << 10 }; /* elements */
 
@@ -158,17 +158,12 @@ static const struct {
             { "cross_entropy k=10", op_cross_entropy, 1 },
             { "mean", op_mean, 1 } };
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 /* GB/s: the best of several timings, each of enough repetitions to last 2 ms. */
 static double best_of(void (*run)(void), double arrays, int *reps, double best) {
     for (;;) {
-        double from = seconds();
+        double from = own_seconds();
         for (int i = 0; i < *reps; i++) run();
-        double dt = seconds() - from;
+        double dt = own_seconds() - from;
         double gb = arrays * (double)n * sizeof(fg_real) * *reps / dt * 1e-9;
         if (dt >= 2e-3) return gb > best ? gb : best;
         *reps *= 2;

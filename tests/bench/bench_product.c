@@ -6,29 +6,18 @@
  * own clock, so that other processes disturb only through shared caches; the best of several runs counts.
  *
  * usage: bench_product [gemm|gemm16|conv] */
+#include "bench_help.h"
 #include "product.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #ifdef FG_HAVE_X86
 
 enum { RUNS = 7, GEMM_RUNS = 25 };
 
-static double own_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void *aligned(size_t bytes) {
-    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    if (!p) fprintf(stderr, "bench_product: out of memory\n"), exit(1);
-    return p;
-}
 static float *random_floats(int64_t n) {
     static uint32_t state = 1;
     float *p = aligned((size_t)n * sizeof(float));

@@ -6,7 +6,8 @@
 #ifndef AMX_CASES_H
 #define AMX_CASES_H
 
-#include "product_cases.h"
+#define CONV_SIZES_ONLY
+#include "conv_cases.h"
 #include "bf16.h"
 
 /* ---------------------------------------------------------------- bf16 arrays */
@@ -104,15 +105,6 @@ static const fg_conv_geom geoms[] = {
     { 1, 6, 270, 16, 3, 135, 33, 4, 4, 2, 2, 1, 1 },
 };
 enum { GEOMS = sizeof geoms / sizeof *geoms };
-static const char *const dir_names[] = { "FWD", "DX", "DW" };
-
-static int64_t x_size(const fg_conv_geom *g) { return g->n * g->h * g->w * g->ci; }
-static int64_t y_size(const fg_conv_geom *g) { return g->n * g->oh * g->ow * g->co; }
-static int64_t w_size(const fg_conv_geom *g) { return (int64_t)g->kh * g->kw * g->ci * g->co; }
-static int64_t out_size(const fg_conv_geom *g, fg_conv_dir d) {
-    return d == FG_CONV_FWD ? y_size(g) : d == FG_CONV_DX ? x_size(g) : w_size(g);
-}
-static double macs(const fg_conv_geom *g) { return (double)y_size(g) * (double)(g->kh * g->kw) * (double)g->ci; }
 
 typedef struct problem {
     fg_conv_geom g;

@@ -1,6 +1,7 @@
 /* test_alloc.c: the caching allocator: alignment, reuse, counters, the failure hook, poisoning under ASan. */
 #define _GNU_SOURCE
 #include "base.h"
+#include "poison.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -8,14 +9,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define FG_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FG_ASAN 1
-#endif
-#endif
 
 static fg_context *ctx;
 static fg_memory base;
@@ -191,7 +184,7 @@ START_TEST(impossible_sizes_fail_with_a_message) {
     ck_assert_int_eq(fg_last_status(ctx), FG_ENOMEM);
     ck_assert_ptr_nonnull(strstr(fg_last_error(ctx), "18446744073709551615 bytes asked"));
     ck_assert_ptr_null(fg_alloc(ctx, (size_t)PTRDIFF_MAX));
-#ifndef FG_ASAN /* which would report the size as an error of its own */
+#if !FG_ASAN_ON /* which would report the size as an error of its own */
     ck_assert_ptr_null(fg_alloc(ctx, (size_t)1 << 60));
 #endif
     void *p = fg_alloc(ctx, 100);
@@ -271,7 +264,7 @@ START_TEST(transient_failure_is_absorbed) {
 END_TEST
 
 /* ---------------------------------------------------------------- misuse is seen by ASan */
-#ifdef FG_ASAN
+#if FG_ASAN_ON
 static int child_status(void (*crime)(void)) {
     fflush(NULL);
     pid_t child = fork();
@@ -331,7 +324,7 @@ int main(void) {
     tcase_add_test(tc, impossible_sizes_fail_with_a_message);
     tcase_add_test(tc, nth_request_and_its_retries_fail_until_the_call_returns);
     tcase_add_test(tc, transient_failure_is_absorbed);
-#ifdef FG_ASAN
+#if FG_ASAN_ON
     tcase_add_test(tc, asan_sees_crimes);
 #endif
     Suite *s = suite_create("alloc");

@@ -3,7 +3,7 @@
  * rectangles, uneven padding, strides to 4, kernels larger than the map, channels from 1 to 64). Bias and activations, the same
  * bits for any number of workers, NaN and infinities reaching exactly the outputs that use them, sizes of scratch and partials
  * within their contract. build: both */
-#include "product_cases.h"
+#include "conv_cases.h"
 
 /* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
 static const fg_conv_geom geoms[] = {
@@ -119,24 +119,6 @@ static const fg_conv_geom geoms[] = {
 };
 enum { GEOMS = sizeof geoms / sizeof *geoms };
 
-static const char *const dir_names[] = { "FWD", "DX", "DW" };
-
-static int64_t x_size(const fg_conv_geom *g) { return g->n * g->h * g->w * g->ci; }
-static int64_t y_size(const fg_conv_geom *g) { return g->n * g->oh * g->ow * g->co; }
-static int64_t w_size(const fg_conv_geom *g) { return (int64_t)g->kh * g->kw * g->ci * g->co; }
-static int64_t out_size(const fg_conv_geom *g, fg_conv_dir d) {
-    return d == FG_CONV_FWD ? y_size(g) : d == FG_CONV_DX ? x_size(g) : w_size(g);
-}
-static double macs(const fg_conv_geom *g) { return (double)y_size(g) * (double)(g->kh * g->kw) * (double)g->ci; }
-
-typedef struct problem {
-    fg_conv_geom g;
-    fg_conv_dir dir;
-    const fg_conv_kernel *kernel;
-    fence x, w, y, out, bias;
-    fg_conv_args a;
-} problem;
-
 /* The i-th kernel of this level's own that a caller without flags may get for this geometry; the first is the one it gets,
  * the others serve those that the first does not fit. Kernels of lower levels, further down the table's list, have their
  * turn with their level. NULL after the last. */
@@ -150,94 +132,15 @@ static const fg_conv_kernel *kernel_at(fg_isa_level isa, int which, fg_conv_dir 
     for (int c##_i = 0; c##_i < FG_CONV_KERNELS; c##_i++)                                                                        \
         for (const fg_conv_kernel *c = kernel_at(isa, which, (fg_conv_dir)(dir), c##_i); c; c = NULL)
 
-static problem problem_new(const fg_conv_kernel *kernel, int which, fg_conv_dir dir, bool at_start) {
-    const fg_conv_geom *g = &geoms[which];
-    problem p = { .g = *g, .dir = dir, .kernel = kernel };
-    random_state = (uint64_t)which + 1;
-    p.x = fence_random(x_size(g), at_start), p.w = fence_random(w_size(g), at_start);
-    p.y = fence_random(y_size(g), at_start), p.out = fence_random(out_size(g, dir), at_start);
-    p.bias = fence_random(dir == FG_CONV_FWD ? g->co : g->ci, at_start);
-    for (int64_t i = 0; i < out_size(g, dir); i++) p.out.p[i] = (fg_real)NAN;
-    p.a = (fg_conv_args){ .x = dir == FG_CONV_DX ? NULL : p.x.p,
-                          .w = dir == FG_CONV_DW ? NULL : p.w.p,
-                          .dy = dir == FG_CONV_FWD ? NULL : p.y.p,
-                          .out = p.out.p };
+/* Geometry `which` for one kernel */
+static problem problem_of(const fg_conv_kernel *kernel, int which, fg_conv_dir dir, bool at_start) {
+    problem p = problem_new(&geoms[which], dir, (uint64_t)which + 1, 0, at_start);
+    p.kernel = kernel;
     return p;
 }
-static void problem_free(problem *p) {
-    fence_free(&p->x), fence_free(&p->w), fence_free(&p->y), fence_free(&p->out), fence_free(&p->bias);
-}
-
-static void drive(fg_context *ctx, problem *p) {
-    fg_conv_plan plan;
-    p->kernel->plan(&p->g, p->dir, &plan);
-    plan.kernel = p->kernel;
-    ck_assert_int_ge(plan.chunks, 1);
-    ck_assert_uint_le(plan.partials, (size_t)32 << 20);
-    ck_assert_uint_eq(plan.scratch % 64, 0);
-    void *packed = nan_bytes(plan.packed), *work = nan_bytes(fg_conv_workspace(ctx, &plan));
-    const fg_real *w = p->a.w;
-    if (plan.packed) {
-        ck_assert_int_ge(plan.pack_chunks, 1);
-        fg_conv_pack_drive(ctx, &plan, w, packed);
-        p->a.w = NULL;
-        p->a.packed = packed;
-    }
-    fg_conv_drive(ctx, &plan, &p->a, work);
-    p->a.w = w, p->a.packed = NULL;
-    free(packed), free(work);
-}
-
-/* Calls visit for every product x[xi] * w[wi] -> y[yi] of the convolution; `at` fixes one index: 0 x, 1 w, 2 y. */
-typedef void (*visit_fn)(void *arg, int64_t xi, int64_t wi, int64_t yi);
-static void products(const fg_conv_geom *g, int fixed, int64_t at, visit_fn visit, void *arg) {
-    int64_t n0 = 0, n1 = g->n, o0 = 0, o1 = g->oh, q0 = 0, q1 = g->ow, a0 = 0, a1 = g->kh, b0 = 0, b1 = g->kw;
-    int64_t c0 = 0, c1 = g->ci, d0 = 0, d1 = g->co, ih = 0, iw = 0;
-    if (fixed == 0) {
-        c0 = at % g->ci, c1 = c0 + 1, iw = at / g->ci % g->w, ih = at / g->ci / g->w % g->h;
-        n0 = at / (g->ci * g->w * g->h), n1 = n0 + 1;
-    } else if (fixed == 1) {
-        d0 = at % g->co, d1 = d0 + 1, c0 = at / g->co % g->ci, c1 = c0 + 1;
-        b0 = at / g->co / g->ci % g->kw, b1 = b0 + 1, a0 = at / g->co / g->ci / g->kw, a1 = a0 + 1;
-    } else {
-        d0 = at % g->co, d1 = d0 + 1, q0 = at / g->co % g->ow, q1 = q0 + 1;
-        o0 = at / g->co / g->ow % g->oh, o1 = o0 + 1, n0 = at / (g->co * g->ow * g->oh), n1 = n0 + 1;
-    }
-    for (int64_t n = n0; n < n1; n++)
-        for (int64_t o = o0; o < o1; o++)
-            for (int64_t a = a0; a < a1; a++) {
-                int64_t h = o * g->sh - g->pt + a;
-                if (h < 0 || h >= g->h || (fixed == 0 && h != ih)) continue;
-                for (int64_t q = q0; q < q1; q++)
-                    for (int64_t b = b0; b < b1; b++) {
-                        int64_t w = q * g->sw - g->pl + b;
-                        if (w < 0 || w >= g->w || (fixed == 0 && w != iw)) continue;
-                        for (int64_t c = c0; c < c1; c++)
-                            for (int64_t d = d0; d < d1; d++)
-                                visit(arg, ((n * g->h + h) * g->w + w) * g->ci + c, ((a * g->kw + b) * g->ci + c) * g->co + d,
-                                      ((n * g->oh + o) * g->ow + q) * g->co + d);
-                    }
-            }
-}
-
-typedef struct total {
-    const problem *p;
-    double sum, size;
-    int64_t terms;
-} total;
-static void add_product(void *arg, int64_t xi, int64_t wi, int64_t yi) {
-    total *t = arg;
-    const problem *p = t->p;
-    double v = p->dir == FG_CONV_FWD  ? (double)p->x.p[xi] * (double)p->w.p[wi]
-               : p->dir == FG_CONV_DX ? (double)p->y.p[yi] * (double)p->w.p[wi]
-                                      : (double)p->x.p[xi] * (double)p->y.p[yi];
-    t->sum += v, t->size += fabs(v), t->terms++;
-}
-static int out_operand(fg_conv_dir d) { return d == FG_CONV_FWD ? 2 : d == FG_CONV_DX ? 0 : 1; }
 
 static void check_output(const fg_context *ctx, const problem *p, int which, int64_t at) {
-    total t = { .p = p };
-    products(&p->g, out_operand(p->dir), at, add_product, &t);
+    total t = exact_sum(p, at);
     int64_t channels = p->dir == FG_CONV_FWD ? p->g.co : p->g.ci;
     double bias = p->a.bias ? (double)p->a.bias[at % channels] : 0;
     double want = act_exact(t.sum + bias, p->a.act, (double)p->a.slope), got = (double)p->out.p[at];
@@ -270,7 +173,7 @@ START_TEST(geometries) {
                 ck_assert(fg_conv_choose(ctx->k, &geoms[i], (fg_conv_dir)d, 0, &chosen));
                 ck_assert_ptr_eq(chosen.kernel, kernel_at(isa, i, (fg_conv_dir)d, 0));
                 EACH_KERNEL(c, isa, i, d) {
-                    problem p = problem_new(c, i, (fg_conv_dir)d, (i + d) % 2);
+                    problem p = problem_of(c, i, (fg_conv_dir)d, (i + d) % 2);
                     drive(ctx, &p);
                     check_problem(ctx, &p, i);
                     problem_free(&p);
@@ -288,7 +191,7 @@ START_TEST(bias_and_activation) {
             if (macs(&geoms[i]) > 1e7) continue;
             for (int d = 0; d < 2; d++)
                 for (int v = 0; v < 3; v++) EACH_KERNEL(c, isa, i, d) {
-                        problem p = problem_new(c, i, (fg_conv_dir)d, i % 2);
+                        problem p = problem_of(c, i, (fg_conv_dir)d, i % 2);
                         p.a.act = (fg_act)((i + v * 2 + d) % 6), p.a.slope = (fg_real)0.2;
                         if (v) p.a.bias = p.bias.p;
                         drive(ctx, &p);
@@ -308,7 +211,7 @@ START_TEST(same_bits_for_any_team) {
         for (int i = 0; i < GEOMS; i++)
             for (int d = 0; d < 3; d++) EACH_KERNEL(c, isa, i, d) {
                     size_t bytes = (size_t)out_size(&geoms[i], (fg_conv_dir)d) * sizeof(fg_real);
-                    problem p = problem_new(c, i, (fg_conv_dir)d, false);
+                    problem p = problem_of(c, i, (fg_conv_dir)d, false);
                     fg_real *first = malloc(bytes);
                     for (int t = 0; t < 3; t++) {
                         drive(ctx[t], &p);
@@ -335,7 +238,7 @@ static void mark_product(void *arg, int64_t xi, int64_t wi, int64_t yi) {
 
 /* One NaN or infinity in an operand: outputs are not finite where, and only where, a product uses it. */
 static void spread(fg_context *ctx, const fg_conv_kernel *c, int i, fg_conv_dir dir, int operand, fg_real bad) {
-    problem p = problem_new(c, i, dir, false);
+    problem p = problem_of(c, i, dir, false);
     fence *f = operand == 0 ? &p.x : operand == 1 ? &p.w : &p.y;
     int64_t size = operand == 0 ? x_size(&p.g) : operand == 1 ? w_size(&p.g) : y_size(&p.g), outs = out_size(&p.g, dir);
     for (int round = 0; round < 3; round++) {

@@ -3,7 +3,7 @@
  * bits for any number of workers.
  * build: both */
 #include "conv_wino.h"
-#include "product_cases.h"
+#include "conv_cases.h"
 
 /* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
 static const fg_conv_geom geoms[] = {
@@ -43,15 +43,6 @@ static const fg_conv_geom geoms[] = {
     { 1, 30, 40, 24, 30, 40, 40, 4, 4, 1, 1, 2, 1 },
 };
 enum { GEOMS = sizeof geoms / sizeof *geoms, REFERENCE = 15, DIRS = 3 };
-static const char *const dir_names[] = { "FWD", "DX", "DW" };
-
-static int64_t x_size(const fg_conv_geom *g) { return g->n * g->h * g->w * g->ci; }
-static int64_t y_size(const fg_conv_geom *g) { return g->n * g->oh * g->ow * g->co; }
-static int64_t w_size(const fg_conv_geom *g) { return (int64_t)g->kh * g->kw * g->ci * g->co; }
-static int64_t out_size(const fg_conv_geom *g, fg_conv_dir d) {
-    return d == FG_CONV_FWD ? y_size(g) : d == FG_CONV_DX ? x_size(g) : w_size(g);
-}
-
 /* A method of one level's own, whether or not dispatch would ask it for this geometry; NULL when the level has none. */
 static const fg_conv_kernel *method(fg_isa_level isa, const char *name) {
     const fg_kernels *k = fg_kernels_for(isa);
@@ -64,84 +55,21 @@ static bool has_form(const fg_conv_geom *g, fg_conv_dir d) {
     return fg_wino_geom_of(g, d, &w);
 }
 
-typedef struct problem {
-    fg_conv_geom g;
-    fg_conv_dir dir;
-    fence x, w, y, out, bias;
-    fg_conv_args a;
-} problem;
-
-static problem problem_new(int which, fg_conv_dir dir, double mean) {
-    problem p = { .g = geoms[which], .dir = dir };
-    fg_conv_geom *g = &p.g;
-    if (dir != FG_CONV_DW && g->n == 64) g->n = 8; /* DW's sums alone grow with the batch */
-    random_state = (uint64_t)which + 1;
-    p.x = fence_random(x_size(g), which % 2), p.w = fence_random(w_size(g), which % 2);
-    p.y = fence_random(y_size(g), which % 2), p.out = fence_random(out_size(g, dir), which % 2);
-    p.bias = fence_random(dir == FG_CONV_FWD ? g->co : g->ci, which % 2);
-    for (int64_t i = 0; i < x_size(g); i++) p.x.p[i] += (fg_real)mean;
-    for (int64_t i = 0; i < y_size(g); i++) p.y.p[i] += (fg_real)mean;
-    p.a = (fg_conv_args){ .x = dir == FG_CONV_DX ? NULL : p.x.p,
-                          .w = dir == FG_CONV_DW ? NULL : p.w.p,
-                          .dy = dir == FG_CONV_FWD ? NULL : p.y.p,
-                          .out = p.out.p };
-    return p;
+static problem problem_of(int which, fg_conv_dir dir, double mean) {
+    fg_conv_geom g = geoms[which];
+    if (dir != FG_CONV_DW && g.n == 64) g.n = 8; /* DW's sums alone grow with the batch */
+    return problem_new(&g, dir, (uint64_t)which + 1, mean, which % 2);
 }
-static void problem_free(problem *p) {
-    fence_free(&p->x), fence_free(&p->w), fence_free(&p->y), fence_free(&p->out), fence_free(&p->bias);
-}
-
-static void drive(fg_context *ctx, const fg_conv_kernel *kernel, problem *p) {
-    fg_conv_plan plan;
-    kernel->plan(&p->g, p->dir, &plan);
-    plan.kernel = kernel;
-    ck_assert_int_ge(plan.chunks, 1);
-    ck_assert_uint_le(plan.partials, (size_t)32 << 20);
-    ck_assert_uint_eq(plan.scratch % 64, 0);
-    for (int64_t i = 0; i < out_size(&p->g, p->dir); i++) p->out.p[i] = (fg_real)NAN;
-    void *packed = nan_bytes(plan.packed), *work = nan_bytes(fg_conv_workspace(ctx, &plan));
-    if (plan.packed) fg_conv_pack_drive(ctx, &plan, p->a.w, packed), p->a.packed = packed;
-    fg_conv_drive(ctx, &plan, &p->a, work);
-    p->a.packed = NULL;
-    free(packed), free(work);
+static void drive_by(fg_context *ctx, const fg_conv_kernel *kernel, problem *p) {
+    p->kernel = kernel;
+    drive(ctx, p);
 }
 
 /* Output `at` in double, bias and activation included */
 static double exact(const problem *p, int64_t at) {
-    const fg_conv_geom *g = &p->g;
-    double sum = 0;
-    int64_t channels = p->dir == FG_CONV_FWD ? g->co : g->ci, c = at % channels;
-    if (p->dir == FG_CONV_DW) {
-        int64_t co = at % g->co, ci = at / g->co % g->ci, b = at / g->co / g->ci % g->kw, a = at / g->co / g->ci / g->kw;
-        for (int64_t n = 0; n < g->n; n++)
-            for (int64_t oh = 0; oh < g->oh; oh++)
-                for (int64_t ow = 0; ow < g->ow; ow++) {
-                    int64_t h = oh * g->sh - g->pt + a, w = ow * g->sw - g->pl + b;
-                    if (h < 0 || w < 0 || h >= g->h || w >= g->w) continue;
-                    sum += (double)p->x.p[((n * g->h + h) * g->w + w) * g->ci + ci] *
-                           (double)p->y.p[((n * g->oh + oh) * g->ow + ow) * g->co + co];
-                }
-        return sum;
-    }
-    int64_t mw = p->dir == FG_CONV_FWD ? g->ow : g->w, mh = p->dir == FG_CONV_FWD ? g->oh : g->h;
-    int64_t w = at / channels % mw, h = at / channels / mw % mh, n = at / channels / mw / mh;
-    for (int64_t a = 0; a < g->kh; a++)
-        for (int64_t b = 0; b < g->kw; b++) {
-            const fg_real *k = p->w.p + (a * g->kw + b) * g->ci * g->co;
-            if (p->dir == FG_CONV_FWD) {
-                int64_t ih = h * g->sh - g->pt + a, iw = w * g->sw - g->pl + b;
-                if (ih < 0 || iw < 0 || ih >= g->h || iw >= g->w) continue;
-                for (int64_t ci = 0; ci < g->ci; ci++)
-                    sum += (double)p->x.p[((n * g->h + ih) * g->w + iw) * g->ci + ci] * (double)k[ci * g->co + c];
-            } else {
-                int64_t th = h + g->pt - a, tw = w + g->pl - b;
-                if (th < 0 || tw < 0 || th % g->sh || tw % g->sw || th / g->sh >= g->oh || tw / g->sw >= g->ow) continue;
-                for (int64_t co = 0; co < g->co; co++)
-                    sum +=
-                        (double)p->y.p[((n * g->oh + th / g->sh) * g->ow + tw / g->sw) * g->co + co] * (double)k[c * g->co + co];
-            }
-        }
-    if (p->a.bias) sum += (double)p->a.bias[c];
+    int64_t channels = p->dir == FG_CONV_FWD ? p->g.co : p->g.ci;
+    double sum = exact_sum(p, at).sum;
+    if (p->a.bias) sum += (double)p->a.bias[at % channels];
     return act_exact(sum, p->a.act, (double)p->a.slope);
 }
 
@@ -173,15 +101,15 @@ START_TEST(accuracy) {
         for (int d = 0; d < DIRS; d++)
             for (int mean = 0; mean < 2; mean++) {
                 if (!has_form(&geoms[i], (fg_conv_dir)d)) continue;
-                problem p = problem_new(i, (fg_conv_dir)d, mean);
+                problem p = problem_of(i, (fg_conv_dir)d, mean);
                 int64_t count = sample_of(&p, want, MOST);
                 for (fg_isa_level isa = FG_ISA_SCALAR; isa < FG_ISA_COUNT; isa++) {
                     const fg_conv_kernel *wino = method(isa, "winograd"), *direct = method(isa, "direct");
                     if (!wino || (isa == FG_ISA_SCALAR && i < REFERENCE && (mean || i % 4 != 3))) continue; /* slow */
                     fg_context *ctx = context_for(isa);
-                    drive(ctx, direct, &p);
+                    drive_by(ctx, direct, &p);
                     double bound = rms_error(&p, want, count);
-                    drive(ctx, wino, &p);
+                    drive_by(ctx, wino, &p);
                     double error = rms_error(&p, want, count);
                     for (int64_t o = 0; o < out_size(&p.g, p.dir); o++)
                         REQUIRE(isfinite(p.out.p[o]), "%s, geometry %d, %s: output %ld is %g", ctx->k->isa, i, dir_names[d],
@@ -206,14 +134,14 @@ START_TEST(bias_and_activation) {
         for (int d = 0; d < 2; d++)
             for (int act = 0; act < 6; act++) {
                 if (!has_form(&geoms[i], (fg_conv_dir)d)) continue;
-                problem p = problem_new(i, (fg_conv_dir)d, 0);
+                problem p = problem_of(i, (fg_conv_dir)d, 0);
                 p.a.act = (fg_act)act, p.a.slope = (fg_real)0.2, p.a.bias = act % 2 == i % 2 ? p.bias.p : NULL;
                 int64_t count = sample_of(&p, want, MOST);
                 for (fg_isa_level isa = FG_ISA_SCALAR; isa < FG_ISA_COUNT; isa++) {
                     const fg_conv_kernel *wino = method(isa, "winograd");
                     if (!wino) continue;
                     fg_context *ctx = context_for(isa);
-                    drive(ctx, wino, &p);
+                    drive_by(ctx, wino, &p);
                     double error = rms_error(&p, want, count);
                     REQUIRE(error <= 100 * real_eps, "%s, geometry %d, %s, act %d: rms error %.3g", ctx->k->isa, i, dir_names[d],
                             act, error);
@@ -230,13 +158,13 @@ START_TEST(same_bits_for_any_team) {
             for (fg_isa_level isa = FG_ISA_AVX2; isa < FG_ISA_COUNT; isa++) {
                 const fg_conv_kernel *wino = method(isa, "winograd");
                 if (!wino || !has_form(&geoms[i], (fg_conv_dir)d)) continue;
-                problem p = problem_new(i, (fg_conv_dir)d, 0);
+                problem p = problem_of(i, (fg_conv_dir)d, 0);
                 size_t bytes = (size_t)out_size(&p.g, p.dir) * sizeof(fg_real);
                 fg_real *first = malloc(bytes);
                 for (int t = 1; t <= 3; t++) {
                     fg_context *ctx = context_for(isa);
                     fg_set_threads(ctx, t);
-                    drive(ctx, wino, &p);
+                    drive_by(ctx, wino, &p);
                     if (t == 1) memcpy(first, p.out.p, bytes);
                     REQUIRE(!memcmp(first, p.out.p, bytes), "%s, geometry %d, %s: other bits with %d threads", ctx->k->isa, i,
                             dir_names[d], t);
@@ -270,7 +198,7 @@ START_TEST(special_values_stay_in_their_tiles) {
                 fg_wino_geom w;
                 const fg_conv_kernel *wino = method(isa, "winograd");
                 if (!wino || !fg_wino_geom_of(&geoms[i], (fg_conv_dir)d, &w)) continue;
-                problem p = problem_new(i, (fg_conv_dir)d, 0);
+                problem p = problem_of(i, (fg_conv_dir)d, 0);
                 const fg_conv_geom *g = &p.g;
                 fg_context *ctx = context_for(isa);
                 fg_real bad = (fg_real)((i + d) % 2 ? INFINITY : NAN);
@@ -279,7 +207,7 @@ START_TEST(special_values_stay_in_their_tiles) {
                 int64_t sw = d == FG_CONV_DX ? g->ow : g->w, c = random_below(sc), x = random_below(sw), y = random_below(sh);
                 int64_t n = random_below(g->n), at = ((n * sh + y) * sw + x) * sc + c, outs = out_size(g, p.dir);
                 src->p[at] = bad;
-                drive(ctx, wino, &p);
+                drive_by(ctx, wino, &p);
                 int64_t oc = d == FG_CONV_FWD ? g->co : g->ci, mw = d == FG_CONV_FWD ? g->ow : g->w,
                         mh = d == FG_CONV_FWD ? g->oh : g->h;
                 for (int64_t o = 0; o < outs; o++) {
@@ -304,9 +232,9 @@ START_TEST(special_values_stay_in_their_tiles) {
                 if (d != FG_CONV_DW) {
                     int64_t wi = random_below(w_size(g)), channel = d == FG_CONV_FWD ? wi % g->co : wi / g->co % g->ci, hits = 0;
                     p.w.p[wi] = bad;
-                    drive(ctx, method(isa, "direct"), &p);
+                    drive_by(ctx, method(isa, "direct"), &p);
                     for (int64_t o = 0; o < outs; o++) hits -= !isfinite(p.out.p[o]);
-                    drive(ctx, wino, &p);
+                    drive_by(ctx, wino, &p);
                     for (int64_t o = 0; o < outs; o++) {
                         hits += !isfinite(p.out.p[o]);
                         REQUIRE(isfinite(p.out.p[o]) || o % oc == channel, "%s, geometry %d, %s: a weight left its channel",

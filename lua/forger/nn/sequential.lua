@@ -73,7 +73,7 @@ function Sequential:forward(x)
       if own and y ~= before then
         before:free()
       end
-      own = own and y == before or y ~= before
+      own = own or y ~= before
     else
       y, own = m(x), false
     end
