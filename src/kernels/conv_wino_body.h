@@ -22,7 +22,7 @@
  * Winograd multiplies it (measured: one chain of 256 has twice the error of pieces of 64). */
 #include "conv_wino.h"
 
-enum { CHUNKS_WANTED = 16, M_BYTES = 1 << 20, V_BYTES = 3 << 19, LINE = 64 / sizeof(fg_real) };
+enum { CHUNKS_WANTED = 8, M_BYTES = 1 << 20, V_BYTES = 3 << 19, LINE = 64 / sizeof(fg_real) };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
 /* ---------------------------------------------------------------- transforms of one axis
@@ -94,6 +94,30 @@ static tile_at tile_of(const fg_wino_geom *g, int64_t t) {
     return (tile_at){ t / per, t % per / g->w.tiles, t % g->w.tiles };
 }
 
+/* Which of the numbers first..end, `step` pixels apart from pixel `at` on, lie in a map of `size` pixels. */
+typedef struct span {
+    int first, end;
+} span;
+static span inside_of(int64_t at, int64_t step, int first, int end, int64_t size) {
+    span s = { first, end };
+    while (s.first < s.end && at + step * s.first < 0) s.first++;
+    while (s.end > s.first && at + step * (s.end - 1) >= size) s.end--;
+    return s;
+}
+
+static void clear(fg_real *buf, int vectors) {
+    for (int i = 0; i < vectors; i++) v_store(buf + i * W, v_zero());
+}
+
+/* The numbers of a window that lie in the map, `n` channels at most, to buf[row][nw]. */
+static void copy_window(const fg_real *from, int64_t il, int64_t is, span rows, span cols, int64_t n, fg_real *buf, int nw) {
+    for (int i = rows.first; i < rows.end; i++)
+        for (int j = cols.first; j < cols.end; j++) {
+            const fg_real *p = from + i * il + j * is;
+            v_store(buf + (i * nw + j) * W, n >= W ? v_load(p) : v_loadw(p, (size_t)n));
+        }
+}
+
 /* Windows of tiles t0..t1, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
  * v[point][tile][ldv] at column `at`; whole vectors are written, zeros beyond the last channel. */
 static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t0, int64_t t1, int64_t c0, int64_t cn,
@@ -114,17 +138,14 @@ static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t
         if (fh == &whole) y = h->w0 + h->m * at.a, x = w->w0 + w->m * at.b;
         int64_t row = src->w * src->c;
         const fg_real *origin = src->p + at.n * src->h * row + y * row + x * src->c + c0;
-        bool inside = y + sh * i0 >= 0 && y + sh * (i1 - 1) < src->h && x + sw * j0 >= 0 && x + sw * (j1 - 1) < src->w;
+        span rows = inside_of(y, sh, i0, i1, src->h), cols = inside_of(x, sw, j0, j1, src->w);
+        bool inside = rows.first == i0 && rows.end == i1 && cols.first == j0 && cols.end == j1;
+        if (!inside) clear(buf + i0 * nw * W, (i1 - i0) * nw);
         for (int64_t c = 0; c < cn; c += W) {
             const fg_real *from = origin + c;
             int64_t is = sw * src->c, il = sh * row;
             if (!inside || cn - c < W) {
-                for (int i = i0; i < i1; i++)
-                    for (int j = j0; j < j1; j++) {
-                        int64_t yy = y + sh * i, xx = x + sw * j;
-                        bool in = yy >= 0 && yy < src->h && xx >= 0 && xx < src->w;
-                        v_store(buf + (i * nw + j) * W, in ? v_loadw(from + i * il + j * is, (size_t)(cn - c)) : v_zero());
-                    }
+                copy_window(from, il, is, rows, cols, cn - c, buf, nw);
                 from = buf, is = W, il = nw * W;
             }
             along_w(from + i0 * il, is, il, mid + i0 * pj * W, W, pj * W, i1 - i0);
@@ -296,11 +317,11 @@ static void multiply(const job *z, int point, int first, const int *slots, int c
                 runs[n] = (product_run){ v + (slots[s] - first) * sc + k, b + k * NR, len, sum == 0 || sum + len > chain };
                 sum = runs[n].starts ? len : sum + len;
                 if (++n < MAX_RUNS) continue;
-                mul_rows(runs, n, q[Q_LDV], tiles, c, min64(NR, oc - panel * NR), more);
+                mul_rows(runs, n, q[Q_LDV], sc * NR, tiles, c, min64(NR, oc - panel * NR), more);
                 n = 0, sum = 0, more = true;
             }
         }
-        if (n) mul_rows(runs, n, q[Q_LDV], tiles, c, min64(NR, oc - panel * NR), more);
+        if (n) mul_rows(runs, n, q[Q_LDV], sc * NR, tiles, c, min64(NR, oc - panel * NR), more);
     }
 }
 

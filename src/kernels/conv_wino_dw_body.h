@@ -48,8 +48,15 @@ static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
     }
 }
 
+/* Points that some phase uses; point 0 is always one. */
+static int points_in_use(const fg_wino_axis *a) {
+    int n = 0;
+    for (int i = 0; i < a->phases; i++) n = (int)max64(n, a->phase[i].first + a->phase[i].points);
+    return n;
+}
 static pass_fn lift_pass(const fg_wino_axis *a) {
-    return a->n == 8 ? lift8_4 : a->m == 4 ? lift6_4 : a->m == 3 ? lift6_3 : lift6_2;
+    if (a->m == 4 && a->n == 6) return points_in_use(a) < 6 ? lift6_4_front : lift6_4;
+    return a->n == 8 ? lift8_4 : a->m == 3 ? lift6_3 : lift6_2;
 }
 
 /* dy of tiles t0..t1, channels c0..c0+cn, to y[point][panel][tile][NR] */
@@ -57,24 +64,23 @@ static void outputs_to_points(const fg_wino_geom *g, const image *dy, int64_t t0
                               int64_t ps) {
     fg_real buf[FG_WINO_OUT * FG_WINO_OUT * W], mid[FG_WINO_OUT * FG_WINO_POINTS * W];
     pass_fn along_h = lift_pass(&g->h), along_w = lift_pass(&g->w);
-    int mh = g->h.m, mw = g->w.m, nw = g->w.n;
+    int mh = g->h.m, mw = g->w.m, nw = g->w.n, pw = points_in_use(&g->w);
     for (int64_t t = t0; t < t1; t++, y += NR) {
         tile_at at = tile_of(g, t);
         int64_t y0 = mh * at.a, x0 = mw * at.b, row = dy->w * dy->c;
         const fg_real *origin = dy->p + (at.n * dy->h + y0) * row + x0 * dy->c + c0;
-        bool inside = y0 + mh <= dy->h && x0 + mw <= dy->w;
+        span rows = inside_of(y0, 1, 0, mh, dy->h), cols = inside_of(x0, 1, 0, mw, dy->w);
+        bool inside = rows.end == mh && cols.end == mw;
+        if (!inside) clear(buf, mh * mw);
         for (int64_t c = 0; c < cn; c += W) {
             const fg_real *from = origin + c;
             int64_t is = dy->c, il = row;
             if (!inside || cn - c < W) {
-                for (int i = 0; i < mh; i++)
-                    for (int j = 0; j < mw; j++)
-                        v_store(buf + (i * mw + j) * W,
-                                y0 + i < dy->h && x0 + j < dy->w ? v_loadw(from + i * il + j * is, (size_t)(cn - c)) : v_zero());
+                copy_window(from, il, is, rows, cols, cn - c, buf, mw);
                 from = buf, is = W, il = mw * W;
             }
-            along_w(from, is, il, mid, W, nw * W, mh);
-            along_h(mid, nw * W, W, y + c / NR * (t1 - t0) * NR + c % NR, nw * ps, ps, nw);
+            along_w(from, is, il, mid, W, pw * W, mh);
+            along_h(mid, pw * W, W, y + c / NR * (t1 - t0) * NR + c % NR, nw * ps, ps, pw);
         }
     }
 }

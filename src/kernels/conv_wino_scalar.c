@@ -28,7 +28,9 @@ typedef struct product_run {
 } product_run;
 
 /* c[rows][NR] = (or +=) the sums a[rows][k] b[k][NR] of the runs */
-static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t rows, fg_real *c, int64_t cols, bool add) {
+static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead, int64_t rows, fg_real *c, int64_t cols,
+                     bool add) {
+    (void)ahead;
     for (int64_t i = 0; i < rows; i++, c += NR)
         for (int r = 0; r < n;) {
             fg_real sum[NR] = { 0 };

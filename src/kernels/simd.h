@@ -19,6 +19,9 @@
 
 #define V_INLINE static inline __attribute__((always_inline, unused))
 
+/* fetch a line to the second-level cache */
+V_INLINE void v_fetch2(const float *p) { __builtin_prefetch(p, 0, 2); }
+
 #if defined(__AVX512F__)
 /* ---------------------------------------------------------------- AVX-512: F, BW, VL, DQ */
 enum { W = 16 };

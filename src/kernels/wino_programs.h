@@ -238,6 +238,20 @@ PROGRAM(lift6_2,
     O(4, FMA(S(-0.5), x1, x0));
     O(5, x1);
 )
+/* 4 inputs, 5 outputs, 10 operations */
+PROGRAM(lift6_4_front,
+    vf x0 = I(0);
+    vf x1 = I(1);
+    vf x2 = I(2);
+    vf x3 = I(3);
+    vf t0 = ADD(x0, x2);
+    vf t1 = ADD(x1, x3);
+    O(0, x0);
+    O(1, ADD(t0, t1));
+    O(2, SUB(t0, t1));
+    O(3, FMA(S(8), x3, FMA(S(4), x2, FMA(S(2), x1, x0))));
+    O(4, FMA(S(-0.125), x3, FMA(S(0.25), x2, FMA(S(-0.5), x1, x0))));
+)
 /* 4 inputs, 8 outputs, 12 operations */
 PROGRAM(lift8_4,
     vf x0 = I(0);

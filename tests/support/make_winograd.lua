@@ -281,6 +281,7 @@ function M.header()
   for m = 4, 2, -1 do
     emit(("lift6_%d"):format(m), transposed((M.matrices(M.SIX, m, 7 - m))), m)
   end
+  emit("lift6_4_front", some_rows(transposed((M.matrices(M.SIX, 4, 3))), 1, 5), 4)
   emit("lift8_4", transposed((M.matrices(M.EIGHT, 4, 5))), 4)
   -- taps1: at the front, in the middle, behind; taps2: in front, behind
   local _, G3 = M.matrices(M.SIX, 4, 3)
