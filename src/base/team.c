@@ -1,9 +1,11 @@
 /* team.c: a small pthread team, ours rather than OpenMP's (libgomp ends the process when a thread cannot start, hangs
  * in forked children and reads its policy from the environment).
  *
- * A parallel section has a fixed number of chunks, chosen from the problem. The section is published by one 64-bit
- * ticket, (generation << 32 | next chunk); whoever wants a chunk reads the ticket, reads the job, and takes the chunk by
- * compare-and-swap: if that succeeds, the section was still open and the job it read belongs to this generation. The
+ * A parallel section has a fixed number of chunks, chosen from the problem. They are cut into one range per thread. A range
+ * is published by a 64-bit ticket, (generation << 32 | next chunk); whoever wants a chunk reads the ticket, reads the job,
+ * and takes the chunk by compare-and-swap: if that succeeds, the section was still open and the job it read belongs to this
+ * generation. A thread takes its own range first and then what others have left: layer after layer the same rows of a
+ * batch are then worked on by the same core, whose caches hold them (a step of wide linear layers on two threads: 8%). The
  * caller works too, then waits until `done` reaches the number of chunks. Idle threads spin about 50 us, then sleep.
  *
  * Worker 0 is the caller, thread i is worker i + 1. Threads start on first use; if the system refuses one, the team
@@ -30,6 +32,12 @@ typedef struct worker {
     _Atomic(uintptr_t) self; /* for nested sections: which worker am I */
 } worker;
 
+typedef struct range { /* a cache line each */
+    _Atomic(uint64_t) ticket;
+    _Atomic(int) end;
+    char pad[64 - sizeof(uint64_t) - sizeof(int)];
+} range;
+
 struct fg_team {
     int size;     /* threads that a section may use, the caller included */
     int running;  /* started threads */
@@ -38,7 +46,8 @@ struct fg_team {
 
     /* The job. Written by the caller between sections; atomics because a late worker may read while they change, and
      * then throws away what it read. */
-    _Atomic(uint64_t) ticket;
+    range ranges[MAX_THREADS];
+    _Atomic(int) parts; /* ranges of the section */
     _Atomic(int) chunks;
     _Atomic(uintptr_t) fn, arg;
     _Atomic(uintptr_t) hook_enter, hook_leave;
@@ -92,23 +101,33 @@ static void after_fork_child(void) {
 static void install_atfork(void) { pthread_atfork(before_fork, after_fork_parent, after_fork_child); }
 
 /* ---------------------------------------------------------------- chunks */
-/* Works on chunks of the open section until none is left; false when it found none at all. */
-static bool work(fg_team *t, int id, uint64_t *generation) {
+/* The section's number: that of the first range, which opens last. */
+static uint64_t generation_of(fg_team *t) { return atomic_load(&t->ranges[0].ticket) >> 32; }
+
+/* Works on chunks of the open section until none is left. */
+static void work(fg_team *t, int id, uint64_t *generation) {
     bool any = false;
     uint64_t saved[2] = { 0, 0 };
     uintptr_t leave = 0;
-    for (;;) {
-        uint64_t ticket = atomic_load_explicit(&t->ticket, memory_order_acquire);
+    *generation = generation_of(t);
+    /* A late worker may read the number of ranges of another section, and leave one out: the caller does not. */
+    int parts = atomic_load_explicit(&t->parts, memory_order_relaxed), own = id < parts ? id : 0;
+    for (int i = 0; i < parts;) {
+        range *r = &t->ranges[(own + i) % parts];
+        uint64_t ticket = atomic_load_explicit(&r->ticket, memory_order_acquire);
         int chunk = (int)(uint32_t)ticket;
         /* acquire: whoever reads the next section's number here also sees that this ticket was closed, and its CAS fails */
-        int chunks = atomic_load_explicit(&t->chunks, memory_order_acquire);
+        int end = atomic_load_explicit(&r->end, memory_order_acquire);
+        int chunks = atomic_load_explicit(&t->chunks, memory_order_relaxed);
         fg_chunk_fn fn = (fg_chunk_fn)atomic_load_explicit(&t->fn, memory_order_relaxed);
         void *arg = (void *)atomic_load_explicit(&t->arg, memory_order_relaxed);
         uintptr_t enter = atomic_load_explicit(&t->hook_enter, memory_order_relaxed);
         uintptr_t leave_now = atomic_load_explicit(&t->hook_leave, memory_order_relaxed);
-        *generation = ticket >> 32;
-        if (chunk >= chunks) break;
-        if (!atomic_compare_exchange_weak_explicit(&t->ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_relaxed))
+        if (chunk >= end) {
+            i++;
+            continue;
+        }
+        if (!atomic_compare_exchange_weak_explicit(&r->ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_relaxed))
             continue;
         if (!any) {
             any = true;
@@ -123,10 +142,7 @@ static bool work(fg_team *t, int id, uint64_t *generation) {
         }
     }
     if (any && leave && id) ((void (*)(const uint64_t *))leave)(saved);
-    return any;
 }
-
-static uint64_t generation_of(fg_team *t) { return atomic_load(&t->ticket) >> 32; }
 
 static void *worker_main(void *p) {
     worker *w = p;
@@ -236,18 +252,25 @@ void fg_parallel(fg_context *ctx, int chunks, fg_chunk_fn fn, void *arg) {
         run_inline(chunks, fn, arg, 0);
     } else {
         if (t->running < t->size - 1 && !t->refused) start_threads(t);
-        uint64_t generation = atomic_load_explicit(&t->ticket, memory_order_relaxed) >> 32;
-        /* Closed before the job changes: a late worker holding (old generation, chunks of the old job) could otherwise
-         * find a larger number of chunks and take a chunk that is not on offer yet. */
-        atomic_store_explicit(&t->ticket, generation << 32 | CLOSED, memory_order_relaxed);
+        uint64_t generation = generation_of(t);
+        int before = atomic_load_explicit(&t->parts, memory_order_relaxed), parts = t->running + 1;
+        if (parts > chunks) parts = chunks;
+        /* Closed before the job changes: a late worker holding (old generation, end of the old range) could otherwise
+         * find a larger end and take a chunk that is not on offer yet. */
+        for (int i = 0; i < before || i < parts; i++)
+            atomic_store_explicit(&t->ranges[i].ticket, generation << 32 | CLOSED, memory_order_relaxed);
         atomic_store_explicit(&t->active, true, memory_order_relaxed);
         atomic_store_explicit(&t->done, 0, memory_order_relaxed);
-        atomic_store_explicit(&t->chunks, chunks, memory_order_release);
+        for (int i = 0; i < parts; i++)
+            atomic_store_explicit(&t->ranges[i].end, (int)((int64_t)chunks * (i + 1) / parts), memory_order_release);
+        atomic_store_explicit(&t->chunks, chunks, memory_order_relaxed);
         atomic_store_explicit(&t->fn, (uintptr_t)fn, memory_order_relaxed);
         atomic_store_explicit(&t->arg, (uintptr_t)arg, memory_order_relaxed);
         atomic_store_explicit(&t->hook_enter, (uintptr_t)ctx->hooks.enter, memory_order_relaxed);
         atomic_store_explicit(&t->hook_leave, (uintptr_t)ctx->hooks.leave, memory_order_relaxed);
-        atomic_store(&t->ticket, (generation + 1) << 32); /* opens the section */
+        atomic_store_explicit(&t->parts, parts, memory_order_relaxed);
+        for (int i = parts - 1; i >= 0; i--) /* opens the section */
+            atomic_store(&t->ranges[i].ticket, (generation + 1) << 32 | (uint64_t)((int64_t)chunks * i / parts));
         if (atomic_load(&t->sleepers) > 0) {
             pthread_mutex_lock(&t->mutex);
             pthread_cond_broadcast(&t->wake);

@@ -22,7 +22,7 @@
  * Winograd multiplies it (measured: one chain of 256 has twice the error of pieces of 64). */
 #include "conv_wino.h"
 
-enum { CHUNKS_WANTED = 8, M_BYTES = 1 << 20, V_BYTES = 3 << 19, LINE = 64 / sizeof(fg_real) };
+enum { CHUNKS_WANTED = 8, M_BYTES = 1 << 20, V_BYTES = 3 << 19, STREAM_BYTES = 32 << 20, LINE = 64 / sizeof(fg_real) };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
 /* ---------------------------------------------------------------- transforms of one axis
@@ -53,6 +53,12 @@ typedef void (*pass_fn)(const fg_real *in, int64_t is, int64_t il, fg_real *out,
 #undef FMA
 #undef PROGRAM
 
+/* Points up to the last that some phase uses. */
+static int points_in_use(const fg_wino_axis *a) {
+    int n = 0;
+    for (int i = 0; i < a->phases; i++) n = (int)max64(n, a->phase[i].first + a->phase[i].points);
+    return n;
+}
 /* [point 0 missing][infinity missing] */
 static const pass_fn in_six[2][2] = { { in6_all, in6_front }, { in6_behind, in6_middle } };
 static const pass_fn out_six_four[2][2] = { { out6_4_all, out6_4_front }, { out6_4_behind, out6_4_middle } };
@@ -219,16 +225,17 @@ static void plan_wino(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     fg_wino_geom w;
     fg_wino_geom_of(g, dir, &w);
     int64_t *q = p->priv, sc = whole_vectors(source_channels(p)), points = w.h.n * w.w.n;
-    int64_t panels = ceil_div(output_channels(p), NR), most = TILE_BLOCK, slots = dir == FG_CONV_DX ? 1 : w.slots;
+    int64_t used = points_in_use(&w.h) * points_in_use(&w.w), panels = ceil_div(output_channels(p), NR), most = TILE_BLOCK,
+            slots = dir == FG_CONV_DX ? 1 : w.slots;
     /* Tiles first: the more of them, the less often U is read. Then panels, until M fits and there is work for a team. */
     q[Q_TILE_CHUNKS] = ceil_div(w.tiles, most);
     if (q[Q_TILE_CHUNKS] * panels < CHUNKS_WANTED) q[Q_TILE_CHUNKS] = ceil_div(w.tiles, most / 2);
     int64_t tiles = ceil_div(w.tiles, q[Q_TILE_CHUNKS]);
     q[Q_PANEL_CHUNKS] = max64(ceil_div(CHUNKS_WANTED, q[Q_TILE_CHUNKS]),
-                              ceil_div(points * tiles * panels * NR * (int64_t)sizeof(fg_real), M_BYTES));
+                              ceil_div(used * tiles * panels * NR * (int64_t)sizeof(fg_real), M_BYTES));
     q[Q_PANEL_CHUNKS] = min64(q[Q_PANEL_CHUNKS], panels);
     q[Q_SLOTS] = slots;
-    while (q[Q_SLOTS] > 1 && points * tiles * q[Q_SLOTS] * sc * (int64_t)sizeof(fg_real) > V_BYTES) q[Q_SLOTS] /= 2;
+    while (q[Q_SLOTS] > 1 && used * tiles * q[Q_SLOTS] * sc * (int64_t)sizeof(fg_real) > V_BYTES) q[Q_SLOTS] /= 2;
     q[Q_LDV] = odd_lines(q[Q_SLOTS] * sc);
     q[Q_PSV] = odd_lines(tiles * q[Q_LDV]);
     q[Q_PSM] = odd_lines(tiles * ceil_div(panels, q[Q_PANEL_CHUNKS]) * NR);
@@ -249,7 +256,8 @@ static fg_real *packed_at(const fg_conv_plan *p, const fg_wino_geom *w, const vo
 static void weights_to_points(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *taps, void *packed, int64_t panel,
                               int64_t c) {
     int64_t kw = p->g.kw, ps = p->priv[Q_PSU];
-    fg_real mid[5 * FG_WINO_POINTS * W];
+    bool stream = p->packed > STREAM_BYTES && (uintptr_t)packed % 64 == 0;
+    fg_real mid[5 * FG_WINO_POINTS * W], all[FG_WINO_POINTS * FG_WINO_POINTS * W];
     for (int s = 0; s < w->slots; s++) {
         const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
         pass_fn along_w = weight_pass(&w->w, fw, false), along_h = weight_pass(&w->h, fh, false);
@@ -258,7 +266,13 @@ static void weights_to_points(const fg_conv_plan *p, const fg_wino_geom *w, cons
         fg_real *u = packed_at(p, w, packed, s, fh->first * w->w.n + fw->first, panel) + c * NR;
         for (int64_t v = 0; v < NR; v += W) {
             along_w(from + v, tap_step(sw, p->dir) * NR, tap_step(sh, p->dir) * kw * NR, mid, W, pj * W, fh->taps);
-            along_h(mid, pj * W, W, u + v, w->w.n * ps, ps, pj);
+            if (!stream) {
+                along_h(mid, pj * W, W, u + v, w->w.n * ps, ps, pj);
+                continue;
+            }
+            along_h(mid, pj * W, W, all, pj * W, W, pj);
+            for (int i = 0; i < fh->points; i++)
+                for (int j = 0; j < pj; j++) v_stream(u + v + (i * w->w.n + j) * ps, v_load(all + (i * pj + j) * W));
         }
     }
 }
@@ -283,6 +297,7 @@ static void pack_wino(const fg_conv_plan *p, const fg_real *weights, void *packe
             for (int64_t j = 0; j < cols; j++) block[(r * taps + t) * NR + j] = s[(c0 + r) * g->co + o0 + j];
     }
     for (int64_t c = c0; c < c1; c++) weights_to_points(p, &w, block + (c - c0) * taps * NR, packed, panel, c);
+    v_stream_end();
 }
 
 static int64_t chain_of(const fg_wino_geom *w) { return w->w.r == 5 ? CHAIN_FIVE : CHAIN; }

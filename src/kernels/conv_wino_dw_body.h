@@ -48,12 +48,6 @@ static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
     }
 }
 
-/* Points that some phase uses; point 0 is always one. */
-static int points_in_use(const fg_wino_axis *a) {
-    int n = 0;
-    for (int i = 0; i < a->phases; i++) n = (int)max64(n, a->phase[i].first + a->phase[i].points);
-    return n;
-}
 static pass_fn lift_pass(const fg_wino_axis *a) {
     if (a->m == 4 && a->n == 6) return points_in_use(a) < 6 ? lift6_4_front : lift6_4;
     return a->n == 8 ? lift8_4 : a->m == 3 ? lift6_3 : lift6_2;

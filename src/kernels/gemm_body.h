@@ -26,11 +26,11 @@ enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT, G_RANK };
 enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED };
 /* a unit's copy: rows FG_TILE_STRIDE apart, or tiles [k][AP], a cache line beyond a multiple of 4 KB apart */
 enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
-/* Below ONE_CHUNK multiply-adds (some 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
+/* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
 enum {
-    ONE_CHUNK = 3 << 20,
-    CHUNK_MACS = 1 << 21,
+    ONE_CHUNK = 1 << 20,
+    CHUNK_MACS = 1 << 19,
     LARGE_CHUNK = 1 << 26,
     WANT_CHUNKS = 8,
     MAX_CHUNKS = 32,

@@ -21,6 +21,8 @@
 
 /* fetch a line to the second-level cache */
 V_INLINE void v_fetch2(const float *p) { __builtin_prefetch(p, 0, 2); }
+/* v_stream stores past the caches, to whole vectors' addresses; other threads see it after v_stream_end. */
+V_INLINE void v_stream_end(void) { _mm_sfence(); }
 
 #if defined(__AVX512F__)
 /* ---------------------------------------------------------------- AVX-512: F, BW, VL, DQ */
@@ -32,6 +34,7 @@ typedef __mmask16 vm;
 V_INLINE vm v_first(size_t n) { return (vm)((1u << n) - 1u); }
 V_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 V_INLINE void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+V_INLINE void v_stream(float *p, vf x) { _mm512_stream_ps(p, x); }
 V_INLINE vf v_loadn(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 V_INLINE vf v_loadn_fill(const float *p, size_t n, vf fill) { return _mm512_mask_loadu_ps(fill, v_first(n), p); }
 V_INLINE void v_storen(float *p, vf x, size_t n) { _mm512_mask_storeu_ps(p, v_first(n), x); }
@@ -143,6 +146,7 @@ V_INLINE __m256i v_first(size_t n) {
 }
 V_INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
 V_INLINE void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
+V_INLINE void v_stream(float *p, vf x) { _mm256_stream_ps(p, x); }
 V_INLINE vf v_loadn(const float *p, size_t n) { return _mm256_maskload_ps(p, v_first(n)); }
 V_INLINE vf v_loadn_fill(const float *p, size_t n, vf fill) {
     __m256i m = v_first(n);
