@@ -38,10 +38,7 @@ local function main(opt)
   if not opt.data then
     cli.usage_error("--data FOLDER is missing: a folder of PNG pictures")
   end
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads, precision, seed
   local pictures = assert(data.image_folder(opt.data, { size = 64, channels = COLORS }))
   print(#pictures .. " pictures in " .. opt.data)
   local G, D = networks(opt.width)

@@ -103,10 +103,7 @@ end
 
 local function main(opt)
   local preset = presets[opt.preset]
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads, precision, seed
   local digits = assert(data.mnist(opt.data, { range = preset.range }))
   local G, D = preset.networks()
   local d_lr, g_lr = cli.rates(opt, preset.d_lr, preset.g_lr)

@@ -44,10 +44,7 @@ local function dcgan()
 end
 
 local function main(opt)
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads, precision, seed
   local digits = assert(data.mnist(opt.data))
   local loader = data.Loader(digits, { batch = opt.batch })
   local G, D = mlp()

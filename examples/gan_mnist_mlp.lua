@@ -11,10 +11,7 @@ local cli = require "forger.cli"
 local nn, optim, data, gan, viz = fg.nn, fg.optim, fg.data, fg.gan, fg.viz
 
 local function main(opt)
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads, precision, seed
   local digits = assert(data.mnist(opt.data, { range = { 0, 1 } }))
   local G = nn.Sequential {
     nn.Linear(100, 256), nn.LeakyReLU(0.2),

@@ -41,9 +41,7 @@ local function play(opt, loss)
 end
 
 local function main(opt)
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
+  cli.set_up(opt) -- threads, precision, seed
   local folder = fg.train.run_folder(opt.out or fg.train.next_free("runs/minimax"))
   local panels, gradients = {}, {}
   for _, loss in ipairs { "saturating", "non_saturating" } do

@@ -36,10 +36,7 @@ local function accuracy(net, set)
 end
 
 local function main(opt)
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads, precision, seed
   local digits = assert(data.mnist(opt.data, { split = "train" }))
   local unseen = assert(data.mnist(opt.data, { split = "test" }))
   local folder = fg.train.run_folder(opt.out or fg.train.next_free("runs/mnist_classifier"))

@@ -12,10 +12,7 @@ local function main(opt)
   if not opt.generator then
     cli.usage_error("--generator FILE is missing")
   end
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads and seed
   local G = assert(fg.nn.load(opt.generator)) -- architecture, weights and latent prior are all in the file
   local images = G:sample(opt.n)
   local columns = opt.columns or math.ceil(math.sqrt(opt.n))

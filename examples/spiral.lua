@@ -55,10 +55,7 @@ local function surface(D)
 end
 
 local function main(opt)
-  if opt.threads then
-    fg.set_threads(opt.threads)
-  end
-  fg.manual_seed(opt.seed)
+  cli.set_up(opt) -- threads, precision, seed
   local set = data.TensorDataset(spiral(20000))
   local real_x, real_y = columns(spiral(400))
   local G, D = mlp(2), mlp(1)

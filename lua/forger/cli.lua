@@ -35,6 +35,7 @@ local COMMON = {
   { "batch", type = "int", min = 1, value = "N", help = "images per minibatch" },
   { "seed", type = "int", default = 1, value = "N", help = "seed of every random stream" },
   { "threads", type = "int", min = 1, max = 64, value = "N", help = "threads (default: the cores this process may use)" },
+  { "precision", choices = { "f32", "bf16", "auto" }, help = "number format of activations and products; auto is bf16 where that is faster" },
   { "d-steps", type = "int", min = 1, value = "K", help = "updates of D per step" },
   { "loss", type = "string", value = "NAME", help = "loss of the game" },
   { "real-label", type = "number", above = 0, max = 1, value = "P", help = "D's target for real images; 0.9 smooths" },
@@ -109,6 +110,21 @@ function cli.rates(opt, d_lr, g_lr)
   local ratio = g_lr / d_lr
   local d = opt.d_lr or opt.lr or d_lr
   return d, opt.g_lr or (opt.lr and opt.lr * ratio) or g_lr
+end
+
+--- Applies --threads, --precision and --seed, those of them that `opt` has.
+---@param opt table parsed options
+function cli.set_up(opt)
+  local fg = require "forger"
+  if opt.threads then
+    fg.set_threads(opt.threads)
+  end
+  if opt.precision then
+    fg.set_precision(opt.precision)
+  end
+  if opt.seed then
+    fg.manual_seed(opt.seed)
+  end
 end
 
 local function convert(option, text)

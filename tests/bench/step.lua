@@ -1,6 +1,7 @@
 -- Times whole training steps on random images and prints one JSON line, in the manner of the peers' script:
 --
 --   lua5.4 tests/bench/step.lua --work book [--mode f32|bf16|auto] [--threads N] [--batch N] [--seconds S]
+--   lua5.4 tests/bench/step.lua --work book --save FILE [--steps N] ...     (no timing: the parameters after N steps, 2)
 --
 -- Works: demo (default preset of dcgan_mnist.lua: R1 on every D step, Adam, EMA of G), book (the Keras book's DCGAN,
 -- RMSprop, real and fake in one D batch), dcgan64 (the DCGAN paper's 64x64x3 networks), wgangp (book networks, gradient
@@ -19,7 +20,7 @@ do
     local key = arg[i]:match "^%-%-(%a+)$"
     local value = arg[i + 1]
     if key == nil or value == nil then
-      io.stderr:write("usage: step.lua --work NAME [--mode f32|bf16|auto] [--threads N] [--batch N] [--seconds S]\n")
+      io.stderr:write("usage: step.lua --work NAME [--mode f32|bf16|auto] [--threads N] [--batch N] [--seconds S] [--save FILE [--steps N]]\n")
       os.exit(2)
     end
     opt[key] = tonumber(value) or value
@@ -203,6 +204,23 @@ end
 local step = work:match "^sample" and sample or train
 if step == sample then
   G:eval()
+end
+if opt.save then
+  for _ = 1, opt.steps or 2 do
+    fg.scope(step)
+  end
+  local all = {}
+  if step == sample then
+    all.pictures = fg.no_grad(G, noise(0)):to "f32"
+  else
+    for name, list in pairs { g = G:parameters(), d = D:parameters(), ema = ema and ema:shadows() } do
+      for i, t in ipairs(list) do
+        all[name .. i] = t
+      end
+    end
+  end
+  assert(fg.save(opt.save, all))
+  return
 end
 local times, clock = {}, core.clock
 for _ = 1, 3 do

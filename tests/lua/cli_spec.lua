@@ -81,6 +81,7 @@ describe("cli.parse", function()
     { { "--lr", "nan" }, "--lr needs a number, got 'nan'" },
     { { "--lr", "0" }, "--lr must be greater than 0, got 0" },
     { { "--threads", "0" }, "--threads must be at least 1, got 0" },
+    { { "--precision", "f16" }, "--precision must be one of f32, bf16, auto; got 'f16', did you mean 'bf16'?" },
     { { "--real-label", "1.5" }, "--real-label must be at most 1, got 1.5" },
     { { "--preset", "boook" }, "--preset must be one of default, book; got 'boook', did you mean 'book'?" },
     { { "--evaluate=1" }, "--evaluate takes no value" },
@@ -94,6 +95,24 @@ describe("cli.parse", function()
       assert.equal(case[2], message)
     end)
   end
+  it("applies threads, precision and seed", function()
+    local fg = require "forger"
+    local threads, precision = fg.get_threads(), fg.get_precision()
+    finally(function()
+      fg.set_threads(threads)
+      fg.set_precision(precision)
+    end)
+    cli.set_up(assert(cli.parse(cli.common {}, { "--threads", "3", "--precision", "bf16", "--seed", "5" })))
+    assert.equal(3, fg.get_threads())
+    assert.equal("bf16", fg.get_precision())
+    local first = fg.rand(4):totable()
+    cli.set_up(assert(cli.parse(cli.common {}, { "--seed", "5" })))
+    assert.same(first, fg.rand(4):totable())
+    assert.equal("bf16", fg.get_precision()) -- stays as it is unless asked for
+    cli.set_up(assert(cli.parse(cli.common {}, { "--precision", "f32", "--seed", "6" })))
+    assert.equal("f32", fg.get_precision())
+    assert.not_same(first, fg.rand(4):totable())
+  end)
   it("refuses a default for an option that does not exist", function()
     assert.has_error(function() cli.common({ stepz = 1 }) end)
   end)
