@@ -19,39 +19,35 @@
 static fg_kernels tables[FG_ISA_COUNT]; /* written by build_tables only */
 static pthread_once_t built = PTHREAD_ONCE_INIT;
 
-static void build_tables(void) {
-    for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
-        fg_kernels *k = &tables[isa];
-        fg_kernels_scalar(k);
-        fg_kernels_scalar_gemm(k);
-        fg_kernels_scalar_conv(k);
-        fg_kernels_scalar_wino(k);
-        fg_kernels_scalar_bf16(k);
-        k->isa = fg_isa_name(FG_ISA_SCALAR);
 #ifdef FG_HAVE_X86
-        if (isa >= FG_ISA_AVX2) {
-            fg_kernels_avx2(k);
-            fg_kernels_avx2_product(k);
-            fg_kernels_avx2_wino(k);
-            k->gemm16[0] = NULL; /* f32 tiles on converted operands are faster than the reference */
-            k->isa = fg_isa_name(FG_ISA_AVX2);
-        }
-        if (isa >= FG_ISA_AVX512) {
-            fg_kernels_avx512(k);
-            fg_kernels_avx512_product(k);
-            fg_kernels_avx512_wino(k);
-            k->isa = fg_isa_name(FG_ISA_AVX512);
-        }
-        if (isa >= FG_ISA_AVX512BF16) {
-            fg_kernels_avx512bf16_product(k);
-            k->isa = fg_isa_name(FG_ISA_AVX512BF16);
-        }
-        if (isa >= FG_ISA_AMX) {
-            fg_kernels_amx_product(k);
-            k->isa = fg_isa_name(FG_ISA_AMX);
-        }
+/* f32 tiles on converted operands are faster than the reference of bf16 products */
+static void without_gemm16(fg_kernels *k) { k->gemm16[0] = NULL; }
 #endif
-    }
+
+/* What fills a table, in this order: everything up to its level. registry.c names the kernels one by one. */
+static const struct {
+    fg_isa_level isa;
+    void (*add)(fg_kernels *k);
+} families[] = {
+    { FG_ISA_SCALAR, fg_kernels_scalar },      { FG_ISA_SCALAR, fg_kernels_scalar_gemm },
+    { FG_ISA_SCALAR, fg_kernels_scalar_conv }, { FG_ISA_SCALAR, fg_kernels_scalar_wino },
+    { FG_ISA_SCALAR, fg_kernels_scalar_bf16 },
+#ifdef FG_HAVE_X86
+    { FG_ISA_AVX2, fg_kernels_avx2 },          { FG_ISA_AVX2, fg_kernels_avx2_product },
+    { FG_ISA_AVX2, fg_kernels_avx2_wino },     { FG_ISA_AVX2, without_gemm16 },
+    { FG_ISA_AVX512, fg_kernels_avx512 },      { FG_ISA_AVX512, fg_kernels_avx512_product },
+    { FG_ISA_AVX512, fg_kernels_avx512_wino }, { FG_ISA_AVX512BF16, fg_kernels_avx512bf16_product },
+    { FG_ISA_AMX, fg_kernels_amx_product },
+#endif
+};
+
+static void build_tables(void) {
+    for (int isa = 0; isa < FG_ISA_COUNT; isa++)
+        for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+            if ((int)families[i].isa <= isa) {
+                families[i].add(&tables[isa]);
+                tables[isa].isa = fg_isa_name(families[i].isa);
+            }
 }
 
 const fg_kernels *fg_kernels_for(fg_isa_level isa) {

@@ -295,10 +295,6 @@ void fg_kernels_avx2(fg_kernels *k);         /* elementwise family */
 void fg_kernels_avx2_product(fg_kernels *k); /* gemm and conv */
 void fg_kernels_avx512(fg_kernels *k);
 void fg_kernels_avx512_product(fg_kernels *k);
-void fg_kernels_amx_product(fg_kernels *k); /* bf16 products and convolutions */
-/* Tile registers of the calling thread: configured before AMX kernels run, released after (modes_amx.c). */
-void fg_amx_enter(void);
-void fg_amx_leave(void);
 void fg_kernels_avx512bf16_product(fg_kernels *k); /* bf16 products */
 void fg_kernels_amx_product(fg_kernels *k);        /* bf16 products and convolutions */
 /* Tile registers of the calling thread: configured before AMX kernels run, released after (modes_amx.c). */

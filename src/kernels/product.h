@@ -107,7 +107,6 @@ double fg_peak_flops_amx(double seconds); /* bf16; only where fg_cpu_has(FG_ISA_
 /* Likewise of bf16 products with f32 sums; 0 without AVX512-BF16. */
 double fg_peak_flops_bf16(double seconds);
 double fg_peak_flops_avx512bf16(double seconds);
-double fg_peak_flops_amx(double seconds); /* bf16; only where fg_cpu_has(FG_ISA_AMX) */
 
 #endif
 #endif

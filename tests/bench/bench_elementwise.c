@@ -3,12 +3,13 @@
  * GB/s counts the bytes a kernel must move (each array once per read and once per write; no write-allocate), memcpy
  * likewise counts read and write. The ratio says how far a kernel is from what memory gives; random numbers only write, so
  * half of memcpy's rate is all that memory asks of them. Large arrays live in DRAM, small ones (1 MB and less in all) in the
- * second-level cache. FORGER_ISA is not read: every level of the machine runs; ops (concatenation, casts, losses) run once,
- * with the best level. The clock counts this thread's time only. An argument keeps the kernels whose names contain it. */
+ * second-level cache. FORGER_ISA is not read: every kernel of the registry runs, at the level that brought it (what AVX-512
+ * inherits from AVX2 is not timed twice); products have bench_product. Ops (concatenation, casts, losses) run once, with the
+ * best level. The clock counts this thread's time only. An argument keeps the kernels whose names contain it. */
 #define _POSIX_C_SOURCE 200809L
 #include "tensor.h"
 #include "bench_help.h"
-#include "kernels.h"
+#include "registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ static uint8_t *cond;
 static const fg_kernels *k;
 static size_t n;
 static int64_t cols;
+static int member; /* of a slot with several kernels */
 static volatile double sink;
 
 static int64_t rows(void) { return (int64_t)n / cols; }
@@ -30,20 +32,27 @@ RUN(run_memcpy, memcpy(c, a, n * sizeof *a))
 RUN(run_to_bf16, k->to_bf16(a, (uint16_t *)(void *)c, n))
 RUN(run_from_bf16, k->from_bf16((const uint16_t *)(const void *)a, c, n))
 RUN(run_from_u8, k->from_u8(cond, c, n))
-RUN(run_add, k->binary[FG_BIN_ADD](a, 1, b, 1, c, n))
-RUN(run_mul_scalar, k->binary[FG_BIN_MUL](a, 1, small[0], 0, c, n))
-RUN(run_max, k->binary[FG_BIN_MAX](a, 1, b, 1, c, n))
+RUN(run_binary, k->binary[member](a, 1, b, 1, c, n))
+RUN(run_binary_scalar, k->binary[member](a, 1, small[0], 0, c, n))
 RUN(run_select, k->select(cond, 1, a, 1, b, 1, c, n))
 RUN(run_axpy, k->axpy((fg_real)0.5, a, c, n))
-RUN(run_relu, k->unary[FG_UN_RELU](a, c, n, 0, 0))
-RUN(run_leaky, k->unary[FG_UN_LEAKY_RELU](a, c, n, (fg_real)0.2, 0))
-RUN(run_exp, k->unary[FG_UN_EXP](a, c, n, 0, 0))
-RUN(run_log, k->unary[FG_UN_LOG](b, c, n, 0, 0))
-RUN(run_tanh, k->unary[FG_UN_TANH](a, c, n, 0, 0))
-RUN(run_sigmoid, k->unary[FG_UN_SIGMOID](a, c, n, 0, 0))
-RUN(run_softplus, k->unary[FG_UN_SOFTPLUS](a, c, n, 0, 0))
-RUN(run_leaky_grad, k->unary_grad[FG_UN_LEAKY_RELU](a, b, c, n, (fg_real)0.2, 0))
-RUN(run_tanh_grad, k->unary_grad[FG_UN_TANH](a, b, c, n, 0, 0))
+RUN(run_unary,
+    k->unary[member](member == FG_UN_LOG || member == FG_UN_SQRT || member == FG_UN_POW ? b : a, c, n, (fg_real)0.2, 1))
+RUN(run_unary_grad, k->unary_grad[member](a, b, c, n, (fg_real)0.2, 1))
+RUN(run_loss, k->loss[member](member == FG_LOSS_BCE ? b : a, e, c, n))
+RUN(run_loss_grad, k->loss_grad[member](a, member == FG_LOSS_BCE ? b : d, e, c, n))
+RUN(run_nonzero, k->nonzero(a, cond, n))
+RUN(run_copy_strided, k->copy_strided(a, 3, c, n / 3))
+RUN(run_argmax, sink = (double)k->argmax(a, 1, (int64_t)n))
+RUN(run_reduce_rows, k->reduce_rows(FG_RED_SUM, a, rows(), cols, c))
+RUN(run_log_softmax_grad, k->log_softmax_grad(a, b, c, rows(), cols))
+/* maps of 16x16x16, windows of 2x2 */
+enum { MAP = 16 * 16 * 16 };
+static const fg_conv_geom pool = { 1, 16, 16, 16, 8, 8, 16, 2, 2, 2, 2, 0, 0 };
+RUN(run_avg_pool, k->avg_pool(a, c, &pool, 0, (int64_t)n / MAP))
+RUN(run_avg_pool_adjoint, k->avg_pool_adjoint(a, c, &pool, 0, (int64_t)n / MAP))
+RUN(run_max_pool, k->max_pool(a, c, (int32_t *)(void *)d, &pool, 0, (int64_t)n / MAP))
+RUN(run_upsample, k->upsample(a, c, (int64_t)n / MAP, 8, 8, 16, 2, 2))
 RUN(run_sum, sink = k->reduce(FG_RED_SUM, a, n))
 RUN(run_max_all, sink = k->reduce(FG_RED_MAX, a, n))
 RUN(run_sumsq, sink = k->sumsq(a, n))
@@ -84,48 +93,52 @@ static void run_sgd(void) {
 RUN(run_ema, k->ema(c, a, n, (fg_real)0.999))
 
 static const struct {
-    const char *name;
+    const char *slot, *variant; /* of the registry; several rows may time one slot in different ways */
     void (*run)(void);
     double arrays; /* passes over n floats: reads and writes */
     int64_t cols;  /* -1: all widths */
-} kernels[] = { { "to_bf16", run_to_bf16, 1.5, 0 },
-                { "from_bf16", run_from_bf16, 1.5, 0 },
-                { "from_u8", run_from_u8, 1.25, 0 },
-                { "binary add", run_add, 3, 0 },
-                { "binary mul scalar", run_mul_scalar, 2, 0 },
-                { "binary max", run_max, 3, 0 },
-                { "select", run_select, 3.25, 0 },
-                { "axpy", run_axpy, 3, 0 },
-                { "relu", run_relu, 2, 0 },
-                { "leaky_relu", run_leaky, 2, 0 },
-                { "exp", run_exp, 2, 0 },
-                { "log", run_log, 2, 0 },
-                { "tanh", run_tanh, 2, 0 },
-                { "sigmoid", run_sigmoid, 2, 0 },
-                { "softplus", run_softplus, 2, 0 },
-                { "leaky_relu grad", run_leaky_grad, 3, 0 },
-                { "tanh grad", run_tanh_grad, 3, 0 },
-                { "reduce sum", run_sum, 1, 0 },
-                { "reduce max", run_max_all, 1, 0 },
-                { "sumsq", run_sumsq, 1, 0 },
-                { "all_finite", run_finite, 1, 0 },
-                { "adam", run_adam, 7, 0 },
-                { "rmsprop", run_rmsprop, 5, 0 },
-                { "sgd momentum", run_sgd, 5, 0 },
-                { "ema", run_ema, 3, 0 },
-                { "dropout", run_dropout, 2, 0 },
-                { "uniform", run_uniform, 1, 0 },
-                { "normal", run_normal, 1, 0 },
-                { "transpose", run_transpose, 2, 512 },
-                { "log_softmax", run_log_softmax, 2, 10 },
-                { "log_softmax", run_log_softmax, 2, 1000 },
-                { "reduce_cols", run_reduce_cols, 1, -1 },
-                { "bias_act leaky", run_bias, 2, -1 },
-                { "act_grad_sums leaky", run_act_sums, 3, -1 },
-                { "bn_moments", run_bn_moments, 1, -1 },
-                { "bn_apply relu", run_bn_apply, 2, -1 },
-                { "bn_grad_sums relu", run_bn_sums, 3, -1 },
-                { "bn_grad_apply relu", run_bn_apply_grad, 4, -1 } };
+} timings[] = { { "to_bf16", "", run_to_bf16, 1.5, 0 },
+                { "from_bf16", "", run_from_bf16, 1.5, 0 },
+                { "from_u8", "", run_from_u8, 1.25, 0 },
+                { "unary", "", run_unary, 2, 0 },
+                { "unary_grad", "", run_unary_grad, 3, 0 },
+                { "binary", "", run_binary, 3, 0 },
+                { "binary", " by a scalar", run_binary_scalar, 2, 0 },
+                { "select", "", run_select, 3.25, 0 },
+                { "loss", "", run_loss, 3, 0 },
+                { "loss_grad", "", run_loss_grad, 4, 0 },
+                { "nonzero", "", run_nonzero, 1.25, 0 },
+                { "axpy", "", run_axpy, 3, 0 },
+                { "copy_strided", " by 3", run_copy_strided, 4.0 / 3, 0 },
+                { "transpose2d", "", run_transpose, 2, 512 },
+                { "bias_act", " leaky", run_bias, 2, -1 },
+                { "reduce", " sum", run_sum, 1, 0 },
+                { "reduce", " max", run_max_all, 1, 0 },
+                { "reduce_rows", "", run_reduce_rows, 1, 64 },
+                { "reduce_cols", "", run_reduce_cols, 1, -1 },
+                { "argmax", "", run_argmax, 1, 0 },
+                { "sumsq", "", run_sumsq, 1, 0 },
+                { "all_finite", "", run_finite, 1, 0 },
+                { "log_softmax", "", run_log_softmax, 2, 10 },
+                { "log_softmax", "", run_log_softmax, 2, 1000 },
+                { "log_softmax_grad", "", run_log_softmax_grad, 3, 10 },
+                { "log_softmax_grad", "", run_log_softmax_grad, 3, 1000 },
+                { "bn_moments", "", run_bn_moments, 1, -1 },
+                { "bn_apply", " relu", run_bn_apply, 2, -1 },
+                { "bn_grad_sums", " relu", run_bn_sums, 3, -1 },
+                { "bn_grad_apply", " relu", run_bn_apply_grad, 4, -1 },
+                { "act_grad_sums", " leaky", run_act_sums, 3, -1 },
+                { "uniform", "", run_uniform, 1, 0 },
+                { "normal", "", run_normal, 1, 0 },
+                { "dropout", "", run_dropout, 2, 0 },
+                { "avg_pool", "", run_avg_pool, 1.25, 0 },
+                { "avg_pool_adjoint", "", run_avg_pool_adjoint, 1.25, 0 },
+                { "max_pool", "", run_max_pool, 1.5, 0 },
+                { "upsample", "", run_upsample, 1.25, 0 },
+                { "adam", "", run_adam, 7, 0 },
+                { "rmsprop", "", run_rmsprop, 5, 0 },
+                { "sgd", " momentum", run_sgd, 5, 0 },
+                { "ema", "", run_ema, 3, 0 } };
 static const int64_t widths[] = { 1, 3, 16, 32, 48, 64, 96, 128, 512 };
 
 /* ---------------------------------------------------------------- whole ops, with their allocations */
@@ -184,7 +197,7 @@ static double rate(void (*run)(void), double arrays, double *copy) {
 
 static void report(const char *name, int64_t width, void (*run)(void), double arrays) {
     double copy, gb = rate(run, arrays, &copy);
-    printf("  %-20s", name);
+    printf("  %-26s", name);
     if (width) printf(" c=%-4d", (int)width);
     else printf("       ");
     printf(" %7.1f GB/s  memcpy %5.1f  ratio %5.2f\n", gb, copy, gb / copy);
@@ -215,6 +228,26 @@ static bool run_ops(const char *filter) {
     return ok;
 }
 
+/* The kernels that this level brought. */
+static void run_level(fg_isa_level isa, const char *filter) {
+    fg_kernel_info info;
+    bool first = true;
+    for (int i = 0; fg_kernel_at(isa, i, &info); i++)
+        for (size_t t = 0; info.isa == isa && t < sizeof timings / sizeof *timings; t++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s%s%s%s", info.slot, *info.member ? " " : "", info.member, timings[t].variant);
+            if (strcmp(timings[t].slot, info.slot) != 0 || (filter && !strstr(name, filter))) continue;
+            if (first) printf("\n%s, arrays of %zu KB\n", fg_isa_name(isa), n * sizeof(fg_real) >> 10);
+            first = false;
+            member = info.index;
+            for (size_t w = 0; w < (timings[t].cols < 0 ? sizeof widths / sizeof *widths : 1); w++) {
+                cols = timings[t].cols < 0 ? widths[w] : timings[t].cols ? timings[t].cols : 1;
+                report(name, timings[t].cols ? cols : 0, timings[t].run, timings[t].arrays);
+            }
+            fflush(stdout);
+        }
+}
+
 int main(int argc, char **argv) {
     fg_real **arrays[] = { &a, &b, &c, &d, &e };
     for (int i = 0; i < 5; i++) {
@@ -229,22 +262,11 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 8; i++)
         for (int j = 0; j < 4096; j++) small[i][j] = (fg_real)(1 + j % 7) / 8;
 
-    const fg_kernels *last = NULL;
     for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
         k = fg_kernels_for((fg_isa_level)isa);
-        if (!k || (last && strcmp(k->isa, last->isa) == 0)) continue;
-        last = k;
-        for (int size = 0; size < 2; size++) {
+        for (int size = 0; k && size < 2; size++) {
             n = size ? SMALL : LARGE;
-            printf("\n%s, arrays of %zu KB\n", k->isa, n * sizeof(fg_real) >> 10);
-            for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-                for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
-                    cols = kernels[i].cols < 0 ? widths[w] : kernels[i].cols ? kernels[i].cols : 1;
-                    if (kernels[i].cols >= 0 && w > 0) break;
-                    if (argc > 1 && !strstr(kernels[i].name, argv[1])) break;
-                    report(kernels[i].name, kernels[i].cols ? cols : 0, kernels[i].run, kernels[i].arrays);
-                }
-            fflush(stdout);
+            run_level((fg_isa_level)isa, argc > 1 ? argv[1] : NULL);
         }
     }
     bool ok = run_ops(argc > 1 ? argv[1] : NULL);

@@ -93,9 +93,10 @@ static void time_gemms(gemm_bench *g, int count, double flops) {
 }
 
 static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, const float *x, const float *w,
-                        const float *dy, float *out, double flops) {
+                        const float *dy, float *out, double flops, const char **kernel) {
     fg_conv_plan p;
     fg_conv_choose(k, g, dir, FG_CONV_FAST, &p);
+    *kernel = p.kernel->name;
     void *packed = aligned(p.packed), *scratch = aligned(p.scratch), *partials = aligned(p.partials);
     fg_conv_args a = { .x = x, .w = w, .dy = dy, .out = out, .packed = packed, .scratch = scratch, .partials = partials };
     double best = 1e30;
@@ -234,8 +235,12 @@ static void convs(const double *peak) {
     /* n, h, w, ci, oh, ow, co, kh, kw, sh, sw, pt, pl */
     static const fg_conv_geom geoms[] = {
         { 64, 28, 28, 64, 14, 14, 128, 5, 5, 2, 2, 1, 1 }, { 64, 14, 14, 128, 7, 7, 128, 5, 5, 2, 2, 1, 1 },
-        { 64, 28, 28, 32, 28, 28, 64, 5, 5, 1, 1, 2, 2 },  { 64, 4, 4, 128, 4, 4, 256, 5, 5, 1, 1, 2, 2 },
-        { 64, 32, 32, 64, 16, 16, 128, 4, 4, 2, 2, 1, 1 }, { 64, 28, 28, 1, 14, 14, 32, 5, 5, 2, 2, 1, 1 },
+        { 64, 28, 28, 64, 28, 28, 32, 5, 5, 1, 1, 2, 2 },  { 64, 4, 4, 128, 4, 4, 256, 5, 5, 1, 1, 2, 2 },
+        { 64, 32, 32, 64, 16, 16, 128, 4, 4, 2, 2, 1, 1 }, { 64, 16, 16, 128, 8, 8, 256, 4, 4, 2, 2, 1, 1 },
+        { 64, 8, 8, 256, 4, 4, 512, 4, 4, 2, 2, 1, 1 },    { 64, 28, 28, 64, 28, 28, 64, 3, 3, 1, 1, 1, 1 },
+        { 64, 28, 28, 64, 14, 14, 64, 3, 3, 2, 2, 1, 1 },  { 64, 14, 14, 48, 7, 7, 96, 4, 4, 2, 2, 1, 1 },
+        { 64, 14, 14, 32, 7, 7, 64, 4, 4, 2, 2, 1, 1 },    { 64, 7, 7, 64, 4, 4, 128, 3, 3, 2, 2, 1, 1 },
+        { 64, 14, 14, 32, 7, 7, 64, 5, 5, 2, 2, 1, 1 },    { 64, 28, 28, 1, 14, 14, 32, 5, 5, 2, 2, 1, 1 },
         { 64, 28, 28, 1, 14, 14, 32, 4, 4, 2, 2, 1, 1 },   { 64, 28, 28, 1, 28, 28, 32, 5, 5, 1, 1, 2, 2 },
         { 64, 28, 28, 1, 14, 14, 48, 4, 4, 2, 2, 1, 1 },   { 64, 28, 28, 3, 14, 14, 48, 4, 4, 2, 2, 1, 1 },
         { 64, 64, 64, 3, 32, 32, 64, 4, 4, 2, 2, 1, 1 },   { 64, 28, 28, 64, 28, 28, 3, 3, 3, 1, 1, 1, 1 },
@@ -254,7 +259,12 @@ static void convs(const double *peak) {
                      (long)g->co, (long)g->oh, g->kh, g->kw, g->sh, dirs[d]);
             printf("%-44s", name);
             for (fg_isa_level isa = FG_ISA_AVX2; isa <= FG_ISA_AVX512; isa++)
-                if (peak[isa] > 0) show(time_conv(fg_kernels_for(isa), g, (fg_conv_dir)d, x, w, y, out, flops), flops, peak[isa]);
+                if (peak[isa] > 0) {
+                    const char *kernel;
+                    double t = time_conv(fg_kernels_for(isa), g, (fg_conv_dir)d, x, w, y, out, flops, &kernel);
+                    show(t, flops, peak[isa]);
+                    printf(" %-8s", kernel);
+                }
             printf("\n");
         }
         free(x), free(w), free(y), free(out);
