@@ -115,13 +115,24 @@ static void clear(fg_real *buf, int vectors) {
     for (int i = 0; i < vectors; i++) v_store(buf + i * W, v_zero());
 }
 
-/* The numbers of a window that lie in the map, `n` channels at most, to buf[row][nw]. */
-static void copy_window(const fg_real *from, int64_t il, int64_t is, span rows, span cols, int64_t n, fg_real *buf, int nw) {
-    for (int i = rows.first; i < rows.end; i++)
-        for (int j = cols.first; j < cols.end; j++) {
-            const fg_real *p = from + i * il + j * is;
+typedef struct window {
+    const fg_real *at; /* where its first number would be */
+    span rows, cols;   /* those in the map */
+} window;
+
+/* The numbers of a window that lie in the map, from channel c on, `n` channels at most, to buf[row][nw]. */
+static void copy_window(const window *o, int64_t c, int64_t il, int64_t is, int64_t n, fg_real *buf, int nw) {
+    for (int i = o->rows.first; i < o->rows.end; i++)
+        for (int j = o->cols.first; j < o->cols.end; j++) {
+            const fg_real *p = o->at + c + i * il + j * is;
             v_store(buf + (i * nw + j) * W, n >= W ? v_load(p) : v_loadw(p, (size_t)n));
         }
+}
+
+/* Fetches them to the second-level cache: strides like these are more than the hardware foresees. */
+static void fetch_window(const window *o, int64_t c, int64_t il, int64_t is) {
+    for (int i = o->rows.first; i < o->rows.end; i++)
+        for (int j = o->cols.first; j < o->cols.end; j++) v_fetch2(o->at + c + i * il + j * is);
 }
 
 /* Windows of tiles t0..t1, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
@@ -138,25 +149,32 @@ static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t
     int64_t sh = fh ? h->stride : 1, sw = fw ? w->stride : 1;
     if (!fh) fh = &whole, fw = &whole;
     v += (i0 * nw + j0) * ps;
-    for (int64_t t = t0; t < t1; t++, v += ldv) {
-        tile_at at = tile_of(g, t);
-        int64_t y = sh * (h->m * at.a - fh->place) + fh->rho - h->pad, x = sw * (w->m * at.b - fw->place) + fw->rho - w->pad;
-        if (fh == &whole) y = h->w0 + h->m * at.a, x = w->w0 + w->m * at.b;
-        int64_t row = src->w * src->c;
-        const fg_real *origin = src->p + at.n * src->h * row + y * row + x * src->c + c0;
-        span rows = inside_of(y, sh, i0, i1, src->h), cols = inside_of(x, sw, j0, j1, src->w);
-        bool inside = rows.first == i0 && rows.end == i1 && cols.first == j0 && cols.end == j1;
+    int64_t row = src->w * src->c, is = sw * src->c, il = sh * row;
+    window next = { 0 };
+    for (int64_t t = t0 - 1; t < t1; t++) {
+        window now = next;
+        if (t + 1 < t1) {
+            tile_at at = tile_of(g, t + 1);
+            int64_t y = sh * (h->m * at.a - fh->place) + fh->rho - h->pad, x = sw * (w->m * at.b - fw->place) + fw->rho - w->pad;
+            if (fh == &whole) y = h->w0 + h->m * at.a, x = w->w0 + w->m * at.b;
+            next.at = src->p + at.n * src->h * row + y * row + x * src->c + c0;
+            next.rows = inside_of(y, sh, i0, i1, src->h), next.cols = inside_of(x, sw, j0, j1, src->w);
+            if (t < t0) continue;
+        }
+        bool inside = now.rows.first == i0 && now.rows.end == i1 && now.cols.first == j0 && now.cols.end == j1;
         if (!inside) clear(buf + i0 * nw * W, (i1 - i0) * nw);
         for (int64_t c = 0; c < cn; c += W) {
-            const fg_real *from = origin + c;
-            int64_t is = sw * src->c, il = sh * row;
+            const fg_real *from = now.at + c + i0 * il;
+            int64_t step = is, line = il;
+            if (t + 1 < t1 && c % LINE == 0) fetch_window(&next, c, il, is);
             if (!inside || cn - c < W) {
-                copy_window(from, il, is, rows, cols, cn - c, buf, nw);
-                from = buf, is = W, il = nw * W;
+                copy_window(&now, c, il, is, cn - c, buf, nw);
+                from = buf + i0 * nw * W, step = W, line = nw * W;
             }
-            along_w(from + i0 * il, is, il, mid + i0 * pj * W, W, pj * W, i1 - i0);
+            along_w(from, step, line, mid + i0 * pj * W, W, pj * W, i1 - i0);
             along_h(mid, pj * W, W, v + c, nw * ps, ps, pj);
         }
+        v += ldv;
     }
 }
 
@@ -201,6 +219,9 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
     for (int64_t t = t0; t < t1; t++, m += NR) {
         tile_at at = tile_of(g, t);
         for (int64_t c = 0; c < cn; c += W) {
+            if (t + 1 < t1 && c % LINE == 0)
+                for (int i = 0; i < fh->points; i++)
+                    for (int j = 0; j < pj; j++) v_fetch2(m + NR + c / NR * (t1 - t0) * NR + c % NR + (i * g->w.n + j) * ps);
             along_h(m + c / NR * (t1 - t0) * NR + c % NR, g->w.n * ps, ps, mid, pj * W, W, pj);
             along_w(mid, W, pj * W, tile, W, mw * W, mh);
             store_outputs(o, tile, mh, mw, at, c0 + c, cn - c);

@@ -59,23 +59,31 @@ static void outputs_to_points(const fg_wino_geom *g, const image *dy, int64_t t0
     fg_real buf[FG_WINO_OUT * FG_WINO_OUT * W], mid[FG_WINO_OUT * FG_WINO_POINTS * W];
     pass_fn along_h = lift_pass(&g->h), along_w = lift_pass(&g->w);
     int mh = g->h.m, mw = g->w.m, nw = g->w.n, pw = points_in_use(&g->w);
-    for (int64_t t = t0; t < t1; t++, y += NR) {
-        tile_at at = tile_of(g, t);
-        int64_t y0 = mh * at.a, x0 = mw * at.b, row = dy->w * dy->c;
-        const fg_real *origin = dy->p + (at.n * dy->h + y0) * row + x0 * dy->c + c0;
-        span rows = inside_of(y0, 1, 0, mh, dy->h), cols = inside_of(x0, 1, 0, mw, dy->w);
-        bool inside = rows.end == mh && cols.end == mw;
+    int64_t row = dy->w * dy->c;
+    window next = { 0 };
+    for (int64_t t = t0 - 1; t < t1; t++) {
+        window now = next;
+        if (t + 1 < t1) {
+            tile_at at = tile_of(g, t + 1);
+            int64_t y0 = mh * at.a, x0 = mw * at.b;
+            next.at = dy->p + (at.n * dy->h + y0) * row + x0 * dy->c + c0;
+            next.rows = inside_of(y0, 1, 0, mh, dy->h), next.cols = inside_of(x0, 1, 0, mw, dy->w);
+            if (t < t0) continue;
+        }
+        bool inside = now.rows.end == mh && now.cols.end == mw;
         if (!inside) clear(buf, mh * mw);
         for (int64_t c = 0; c < cn; c += W) {
-            const fg_real *from = origin + c;
-            int64_t is = dy->c, il = row;
+            const fg_real *from = now.at + c;
+            int64_t step = dy->c, line = row;
+            if (t + 1 < t1 && c % LINE == 0) fetch_window(&next, c, row, dy->c);
             if (!inside || cn - c < W) {
-                copy_window(from, il, is, rows, cols, cn - c, buf, mw);
-                from = buf, is = W, il = mw * W;
+                copy_window(&now, c, row, dy->c, cn - c, buf, mw);
+                from = buf, step = W, line = mw * W;
             }
-            along_w(from, is, il, mid, W, pw * W, mh);
+            along_w(from, step, line, mid, W, pw * W, mh);
             along_h(mid, pw * W, W, y + c / NR * (t1 - t0) * NR + c % NR, nw * ps, ps, pw);
         }
+        y += NR;
     }
 }
 

@@ -36,7 +36,7 @@ enum {
     MAX_CHUNKS = 32,
     FINISH_FLOATS = 1 << 17
 };
-enum { B_COLUMNS = 512, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
+enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
 
 #include "gemm_thin_body.h"
 
