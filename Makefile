@@ -223,7 +223,7 @@ bench: all $(BENCH_BIN)     ## build and run the benchmarks
 	@set -e; for b in $(BENCH_BIN); do echo "== $$b"; $$b; done
 	@$(WITH_ENV) set -e; for b in $(wildcard tests/bench/bench_*.lua); do echo "== $$b"; $(LUA) $$b; done
 
-PEER_OPTIONS = $(foreach v,WORKS PRECISIONS PEERS ROUNDS SECONDS THREADS SAVE,$(if $($(v)),$(v)='$($(v))'))
+PEER_OPTIONS = $(foreach v,WORKS PRECISIONS PEERS SKIP ROUNDS SECONDS THREADS SAVE,$(if $($(v)),$(v)='$($(v))'))
 bench-peers: lua            ## time the same steps in PyTorch, Keras, JAX (installs 8 GB once; see docs/benchmarks.md)
 	@$(WITH_ENV) $(LUA) tests/bench/compare.lua BUILD='$(BUILD)' $(PEER_OPTIONS)
 

@@ -5,6 +5,7 @@
 --   WORKS="book toy"   which works (all; `python3 tests/bench/peers.py --help` describes them)
 --   PRECISIONS="f32"   f32, bf16 (both)
 --   PEERS="torch:eager keras"  frameworks, or framework:mode (all)
+--   SKIP="jax@book"    frameworks, or framework:mode, not to run for a work; the table says so
 --   ROUNDS=3  SECONDS=5  THREADS=2     rounds, length of one measurement, threads of both sides
 --   SAVE=1             writes the table to docs/benchmarks.md
 --   BUILD=build        where the peers' environments are made, once
@@ -40,7 +41,7 @@ local function give_up(code, ...)
 end
 
 -- ---------------------------------------------------------------- options
-local opt = { ROUNDS = "3", SECONDS = "5", THREADS = "2", BUILD = "build", SAVE = "", WORKS = "", PRECISIONS = "", PEERS = "" }
+local opt = { ROUNDS = "3", SECONDS = "5", THREADS = "2", BUILD = "build", SAVE = "", WORKS = "", PRECISIONS = "", PEERS = "", SKIP = "" }
 for _, name in ipairs { "PEERS_TORCH", "PEERS_JAX", "PEERS_TF" } do
   opt[name] = os.getenv(name) or ""
 end
@@ -83,6 +84,19 @@ end
 local wanted, filter = {}, opt.PEERS:match "%S" and choose("PEERS", opt.PEERS, peer_words) or { "torch", "keras", "jax" }
 for _, word in ipairs(filter) do
   wanted[word] = true
+end
+
+-- skipped["jax@book"]: not run, whatever it is called by
+local skipped, skip_words = {}, {}
+for word in opt.SKIP:gmatch "%S+" do
+  local who, work = word:match "^([^@]+)@([^@]+)$"
+  if not who then
+    give_up(2, "SKIP: '%s' is not of the form framework@work or framework:mode@work", word)
+  end
+  choose("SKIP", who, peer_words)
+  choose("SKIP", work, WORKS)
+  skipped[word] = true
+  skip_words[#skip_words + 1] = word
 end
 
 -- ---------------------------------------------------------------- the peers' environments
@@ -170,7 +184,8 @@ local function contenders(work, precision)
   local list = { { "forger", precision } }
   for _, m in ipairs(MODES) do
     local fw, mode = m[1], m[2]
-    local chosen = wanted[fw] or wanted[fw .. ":" .. mode]
+    local chosen = (wanted[fw] or wanted[fw .. ":" .. mode])
+      and not (skipped[fw .. "@" .. work] or skipped[fw .. ":" .. mode .. "@" .. work])
     local means = not (mode:find("nchw", 1, true) and figures.dense(work)) and not (fw == "jax" and work == "demo")
     if chosen and means and figures.precision(mode) == precision then
       list[#list + 1] = { fw, mode }
@@ -245,6 +260,9 @@ end
 
 local rows = figures.rows(results, works, precisions)
 local text = circumstances() .. "\n\n" .. figures.format(rows) .. "\n" .. figures.verdict(rows) .. "\n"
+if #skip_words > 0 then
+  text = text .. "\nNot run: " .. table.concat(skip_words, ", ") .. ".\n"
+end
 if highest_load and highest_load > opt.THREADS + 1 then
   text = text .. "\nThe machine was busy with other work: these figures are worth little.\n"
 end
