@@ -63,7 +63,8 @@ end)
 
 describe("compare.lua", function()
   it("refuses wrong variables before it installs anything", function()
-    for _, line in ipairs { "WORKS=tinny", "PEERS=torch:xla", "ROUNDS=0", "SECONDS=x", "PRECISIONS=f16", "WORK=tiny", "SKIP=jax", "SKIP=jax@tinny" } do
+    local wrong = { "WORKS=tinny", "PEERS=torch:xla", "ROUNDS=0", "SECONDS=x", "PRECISIONS=f16", "WORK=tiny", "SKIP=jax", "SKIP=jax@tinny" }
+    for _, line in ipairs(wrong) do
       local code, _, err = run(lua .. " tests/bench/compare.lua BUILD=/nowhere/at/all " .. line)
       assert.equal(2, code, line)
       assert.truthy(err:find("^compare%.lua: "), err)
