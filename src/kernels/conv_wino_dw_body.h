@@ -20,7 +20,8 @@ enum {
     CHUNKS_LEAST = 8,
     MAX_GROUPS = 16,
     PARTIAL_BYTES = 32 << 20,
-    FINISH = 1 << 14
+    FINISH = 1 << 14,
+    ADDED = 64
 };
 
 static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
@@ -154,10 +155,12 @@ static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chu
     const fg_conv_geom *g = &p->g;
     int64_t size = (int64_t)g->kh * g->kw * g->ci * g->co, end = size * (chunk + 1) / p->finish_chunks;
     const fg_real *parts = a->partials;
-    for (int64_t i = size * chunk / p->finish_chunks; i < end; i++) {
-        double sum = 0; /* groups are few: their sum need not add to the error */
-        for (int64_t group = 0; group < p->priv[Q_GROUPS_DW]; group++) sum += (double)parts[group * size + i];
-        a->out[i] = (fg_real)sum;
+    for (int64_t i = size * chunk / p->finish_chunks; i < end; i += ADDED) {
+        int64_t n = min64(ADDED, end - i);
+        double sum[ADDED] = { 0 }; /* groups are few: their sum need not add to the error */
+        for (int64_t group = 0; group < p->priv[Q_GROUPS_DW]; group++)
+            for (int64_t j = 0; j < n; j++) sum[j] += (double)parts[group * size + i + j];
+        for (int64_t j = 0; j < n; j++) a->out[i + j] = (fg_real)sum[j];
     }
 }
 

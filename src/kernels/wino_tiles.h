@@ -16,12 +16,12 @@ typedef struct product_run {
 /* One half of the registers holds the sums that grow, the other the totals of the sums before, so that sums stay short without
  * a visit of memory for each: 97% of the FMA peak with sums of 32 terms, where tiles of MR rows that add to memory reach
  * 87%. Totals of SUMS meet c. Seven rows would fit, but gcc spills. */
-enum { SR = 6 };
-#define EACH(stmt) UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < 2; v++) stmt
+enum { SR = 6, SR_NARROW = 8 /* where one vector holds the columns */ };
+#define EACH(stmt) UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) stmt
 INLINE void two_levels(const product_run *runs, int n, int64_t lda, int64_t first, int64_t ahead, float *c, bool add, int mr,
-                       bool columns) {
+                       int nv, bool columns) {
     enum { SUMS = 8 };
-    vf sum[SR][2], total[SR][2];
+    vf sum[SR_NARROW][2], total[SR_NARROW][2];
     int sums = 0;
     EACH(sum[i][v] = total[i][v] = v_zero();)
     for (const product_run *r = runs, *end = runs + n; r < end; r++) {
@@ -39,18 +39,21 @@ INLINE void two_levels(const product_run *runs, int n, int64_t lda, int64_t firs
                 sums = 0, add = true;
             }
         }
-        const float *b = r->b, *next = b + ahead, *q[(SR + 2) / 3];
+        const float *b = r->b, *next = b + ahead, *q[(SR_NARROW + 2) / 3];
         UNROLL
         for (int g = 0; g < (mr + 2) / 3; g++) q[g] = r->a + first + (columns ? 0 : 3 * g * lda);
         for (int64_t k = 0; k < r->k; k++, b += NR, next += NR) {
-            vf b0 = v_load(b), b1 = v_load(b + W);
-            v_fetch2(next);
-            v_fetch2(next + W);
+            vf row[2];
+            UNROLL
+            for (int v = 0; v < nv; v++) {
+                row[v] = v_load(b + v * W);
+                v_fetch2(next + v * W);
+            }
             UNROLL
             for (int i = 0; i < mr; i++) {
                 vf a = v_set(columns ? q[0][i] : q[i / 3][(i % 3) * lda + k]);
-                sum[i][0] = v_fma(a, b0, sum[i][0]);
-                sum[i][1] = v_fma(a, b1, sum[i][1]);
+                UNROLL
+                for (int v = 0; v < nv; v++) sum[i][v] = v_fma(a, row[v], sum[i][v]);
             }
             if (columns) q[0] += lda;
         }
@@ -63,29 +66,36 @@ INLINE void two_levels(const product_run *runs, int n, int64_t lda, int64_t firs
 }
 #undef EACH
 typedef void (*two_levels_fn)(const product_run *runs, int n, int64_t lda, int64_t first, int64_t ahead, float *c, bool add);
-#define TWO_LEVELS_OF(mr)                                                                                                        \
-    static void two_rows_##mr(const product_run *r, int n, int64_t lda, int64_t first, int64_t ahead, float *c, bool add) {      \
-        two_levels(r, n, lda, first, ahead, c, add, mr, false);                                                                  \
+#define TWO_LEVELS_OF(mr, nv)                                                                                                    \
+    static void two_rows_##nv##_##mr(const product_run *r, int n, int64_t lda, int64_t first, int64_t ahead, float *c,           \
+                                     bool add) {                                                                                 \
+        two_levels(r, n, lda, first, ahead, c, add, mr, nv, false);                                                              \
     }                                                                                                                            \
-    static void two_columns_##mr(const product_run *r, int n, int64_t lda, int64_t first, int64_t ahead, float *c, bool add) {   \
-        two_levels(r, n, lda, first, ahead, c, add, mr, true);                                                                   \
+    static void two_columns_##nv##_##mr(const product_run *r, int n, int64_t lda, int64_t first, int64_t ahead, float *c,        \
+                                        bool add) {                                                                              \
+        two_levels(r, n, lda, first, ahead, c, add, mr, nv, true);                                                               \
     }
-TWO_LEVELS_OF(1)
-TWO_LEVELS_OF(2)
-TWO_LEVELS_OF(3)
-TWO_LEVELS_OF(4)
-TWO_LEVELS_OF(5)
-TWO_LEVELS_OF(6)
+#define SIX(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
+SIX(TWO_LEVELS_OF, 2)
+SIX(TWO_LEVELS_OF, 1)
+TWO_LEVELS_OF(7, 1)
+TWO_LEVELS_OF(8, 1)
+#define ROWS_OF(mr, nv)    two_rows_##nv##_##mr,
+#define COLUMNS_OF(mr, nv) two_columns_##nv##_##mr,
+/* [vectors - 1][rows - 1] */
+static const two_levels_fn two_rows[2][SR_NARROW] = { { SIX(ROWS_OF, 1) ROWS_OF(7, 1) ROWS_OF(8, 1) }, { SIX(ROWS_OF, 2) } };
+static const two_levels_fn two_columns[2][SR_NARROW] = { { SIX(COLUMNS_OF, 1) COLUMNS_OF(7, 1) COLUMNS_OF(8, 1) },
+                                                         { SIX(COLUMNS_OF, 2) } };
 #undef TWO_LEVELS_OF
-static const two_levels_fn two_rows[SR] = { two_rows_1, two_rows_2, two_rows_3, two_rows_4, two_rows_5, two_rows_6 };
-static const two_levels_fn two_columns[SR] = { two_columns_1, two_columns_2, two_columns_3,
-                                               two_columns_4, two_columns_5, two_columns_6 };
-#endif
-
+#undef ROWS_OF
+#undef COLUMNS_OF
+#undef SIX
+#else
 /* c[rows][NR] += part */
 static void add_part(float *c, const float *part, int64_t rows) {
     for (int64_t i = 0; i < rows * NR; i += W) v_store(c + i, v_add(v_load(c + i), v_load(part + i)));
 }
+#endif
 
 static int64_t tile_count(int64_t rows, int64_t most) { return (rows + most - 1) / most; }
 
@@ -93,15 +103,13 @@ static int64_t tile_count(int64_t rows, int64_t most) { return (rows + most - 1)
  * lies `ahead` floats behind b to the second-level cache. Long products add up SUMS sums before they meet c. */
 static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead, int64_t rows, float *c, int64_t cols, bool add) {
 #if TWO_LEVELS
-    if (cols > W) {
-        int64_t tiles = tile_count(rows, SR);
-        for (int64_t ti = 0; ti < tiles; ti++) {
-            int64_t r0 = rows * ti / tiles, mr = rows * (ti + 1) / tiles - r0;
-            two_rows[mr - 1](runs, n, lda, r0 * lda, ti ? 0 : ahead, c + r0 * NR, add);
-        }
-        return;
+    bool wide = cols > W;
+    int64_t parts = tile_count(rows, wide ? SR : SR_NARROW);
+    for (int64_t ti = 0; ti < parts; ti++) {
+        int64_t r0 = rows * ti / parts, mr = rows * (ti + 1) / parts - r0;
+        two_rows[wide][mr - 1](runs, n, lda, r0 * lda, ti ? 0 : ahead, c + r0 * NR, add);
     }
-#endif
+#else
     enum { SUMS = 4 };
     float part[MR * NR];
     int64_t tiles = tile_count(rows, MR), crow[MR];
@@ -127,6 +135,7 @@ static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead,
         }
         if (t.c == part) add_part(to, part, mr);
     }
+#endif
 }
 
 /* c[rows][NR] = (or +=) a^T b with a[k][rows], b[k][NR], of which `cols` columns count, in sums of `chain` terms, which are
@@ -135,20 +144,21 @@ static void mul_columns(const float *a, int64_t lda, const float *b, int64_t k, 
                         int64_t cols, bool add) {
     int64_t sums = (k + chain - 1) / chain;
 #if TWO_LEVELS
-    if (cols > W && sums <= MAX_RUNS) {
+    bool wide = cols > W;
+    int64_t parts = tile_count(rows, wide ? SR : SR_NARROW);
+    for (int64_t s0 = 0; s0 < sums; s0 += MAX_RUNS) {
         product_run runs[MAX_RUNS];
-        for (int64_t i = 0; i < sums; i++) {
+        int n = 0;
+        for (int64_t i = s0; i < sums && n < MAX_RUNS; i++) {
             int64_t k0 = k * i / sums, k1 = k * (i + 1) / sums;
-            runs[i] = (product_run){ a + k0 * lda, b + k0 * NR, k1 - k0, true };
+            runs[n++] = (product_run){ a + k0 * lda, b + k0 * NR, k1 - k0, true };
         }
-        int64_t tiles = tile_count(rows, SR);
-        for (int64_t ti = 0; ti < tiles; ti++) {
-            int64_t r0 = rows * ti / tiles, mr = rows * (ti + 1) / tiles - r0;
-            two_columns[mr - 1](runs, (int)sums, lda, r0, 0, c + r0 * NR, add);
+        for (int64_t ti = 0; ti < parts; ti++) {
+            int64_t r0 = rows * ti / parts, mr = rows * (ti + 1) / parts - r0;
+            two_columns[wide][mr - 1](runs, n, lda, r0, 0, c + r0 * NR, add || s0);
         }
-        return;
     }
-#endif
+#else
     float part[MR * NR];
     int64_t tiles = tile_count(rows, MR), crow[MR];
     bool apart = add && sums > 1;
@@ -168,6 +178,7 @@ static void mul_columns(const float *a, int64_t lda, const float *b, int64_t k, 
         }
         if (apart) add_part(to, part, mr);
     }
+#endif
 }
 
 #endif
