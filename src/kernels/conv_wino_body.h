@@ -277,7 +277,7 @@ static fg_real *packed_at(const fg_conv_plan *p, const fg_wino_geom *w, const vo
 static void weights_to_points(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *taps, void *packed, int64_t panel,
                               int64_t c) {
     int64_t kw = p->g.kw, ps = p->priv[Q_PSU];
-    bool stream = p->packed > STREAM_BYTES && (uintptr_t)packed % 64 == 0;
+    bool stream = p->packed > STREAM_BYTES && (int)W == (int)LINE && (uintptr_t)packed % 64 == 0; /* half lines are slow */
     fg_real mid[5 * FG_WINO_POINTS * W], all[FG_WINO_POINTS * FG_WINO_POINTS * W];
     for (int s = 0; s < w->slots; s++) {
         const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
