@@ -5,7 +5,7 @@
  * is published by a 64-bit ticket, (generation << 32 | next chunk); whoever wants a chunk reads the ticket, reads the job,
  * and takes the chunk by compare-and-swap: if that succeeds, the section was still open and the job it read belongs to this
  * generation. A thread takes its own range first and then what others have left: layer after layer the same rows of a
- * batch are then worked on by the same core, whose caches hold them (a step of wide linear layers on two threads: 8%). The
+ * batch are then worked on by the same core, whose caches hold them (steps of linear layers on two threads: 3 to 5%). The
  * caller works too, then waits until `done` reaches the number of chunks. Idle threads spin about 50 us, then sleep.
  *
  * Worker 0 is the caller, thread i is worker i + 1. Threads start on first use; if the system refuses one, the team

@@ -135,33 +135,34 @@ static void fetch_window(const window *o, int64_t c, int64_t il, int64_t is) {
         for (int j = o->cols.first; j < o->cols.end; j++) v_fetch2(o->at + c + i * il + j * is);
 }
 
-/* Windows of tiles t0..t1, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
- * v[point][tile][ldv] at column `at`; whole vectors are written, zeros beyond the last channel. */
-static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t0, int64_t t1, int64_t c0, int64_t cn,
-                              const fg_wino_phase *fh, const fg_wino_phase *fw, fg_real *v, int64_t ps, int64_t ldv) {
-    static const fg_wino_phase whole = { 0 };
+/* Where tiles read a map, and the programs that take what they read to points. */
+typedef struct lattice {
+    pass_fn along_h, along_w;
+    int i0, i1, j0, j1;     /* numbers of a window that the programs read */
+    int points;             /* along the width */
+    int64_t y, x;           /* pixel of number 0 of tile 0 */
+    int64_t tile_y, tile_x; /* pixels from tile to tile, */
+    int64_t sh, sw;         /* and from number to number */
+} lattice;
+
+/* Tiles t0..t1 of a map, channels c0..c0+cn, to out[point][...]: tiles `ldt` apart, panels of NR channels `ldp`, points `ps`.
+ * Whole vectors are written, zeros beyond the last channel. */
+static void tiles_to_points(const fg_wino_geom *g, const lattice *l, const image *src, int64_t t0, int64_t t1, int64_t c0,
+                            int64_t cn, fg_real *out, int64_t ps, int64_t ldt, int64_t ldp) {
     fg_real buf[FG_WINO_POINTS * FG_WINO_POINTS * W], mid[FG_WINO_POINTS * FG_WINO_POINTS * W];
-    const fg_wino_axis *h = &g->h, *w = &g->w;
-    pass_fn along_w = input_pass(w, fw), along_h = input_pass(h, fh);
-    int nh = h->n, nw = w->n, i0 = fh ? fh->first : 0, j0 = fw ? fw->first : 0;
-    int pj = fw ? fw->points : nw;
-    int i1 = fh ? nh - last_missing(h, fh) : nh, j1 = fw ? nw - last_missing(w, fw) : nw; /* numbers that programs read */
-    int64_t sh = fh ? h->stride : 1, sw = fw ? w->stride : 1;
-    if (!fh) fh = &whole, fw = &whole;
-    v += (i0 * nw + j0) * ps;
-    int64_t row = src->w * src->c, is = sw * src->c, il = sh * row;
+    int nw = g->w.n, i0 = l->i0, i1 = l->i1, pj = l->points;
+    int64_t row = src->w * src->c, is = l->sw * src->c, il = l->sh * row;
     window next = { 0 };
     for (int64_t t = t0 - 1; t < t1; t++) {
         window now = next;
         if (t + 1 < t1) {
             tile_at at = tile_of(g, t + 1);
-            int64_t y = sh * (h->m * at.a - fh->place) + fh->rho - h->pad, x = sw * (w->m * at.b - fw->place) + fw->rho - w->pad;
-            if (fh == &whole) y = h->w0 + h->m * at.a, x = w->w0 + w->m * at.b;
+            int64_t y = l->y + l->tile_y * at.a, x = l->x + l->tile_x * at.b;
             next.at = src->p + at.n * src->h * row + y * row + x * src->c + c0;
-            next.rows = inside_of(y, sh, i0, i1, src->h), next.cols = inside_of(x, sw, j0, j1, src->w);
+            next.rows = inside_of(y, l->sh, i0, i1, src->h), next.cols = inside_of(x, l->sw, l->j0, l->j1, src->w);
             if (t < t0) continue;
         }
-        bool inside = now.rows.first == i0 && now.rows.end == i1 && now.cols.first == j0 && now.cols.end == j1;
+        bool inside = now.rows.first == i0 && now.rows.end == i1 && now.cols.first == l->j0 && now.cols.end == l->j1;
         if (!inside) clear(buf + i0 * nw * W, (i1 - i0) * nw);
         for (int64_t c = 0; c < cn; c += W) {
             const fg_real *from = now.at + c + i0 * il;
@@ -171,11 +172,29 @@ static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t
                 copy_window(&now, c, il, is, cn - c, buf, nw);
                 from = buf + i0 * nw * W, step = W, line = nw * W;
             }
-            along_w(from, step, line, mid + i0 * pj * W, W, pj * W, i1 - i0);
-            along_h(mid, pj * W, W, v + c, nw * ps, ps, pj);
+            l->along_w(from, step, line, mid + i0 * pj * W, W, pj * W, i1 - i0);
+            l->along_h(mid, pj * W, W, out + c / NR * ldp + c % NR, nw * ps, ps, pj);
         }
-        v += ldv;
+        out += ldt;
     }
+}
+
+/* Windows of tiles t0..t1, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
+ * v[point][tile][ldv]. */
+static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t0, int64_t t1, int64_t c0, int64_t cn,
+                              const fg_wino_phase *fh, const fg_wino_phase *fw, fg_real *v, int64_t ps, int64_t ldv) {
+    const fg_wino_axis *h = &g->h, *w = &g->w;
+    lattice l = { .along_h = input_pass(h, fh), .along_w = input_pass(w, fw) };
+    if (fh) {
+        l.i0 = fh->first, l.i1 = h->n - last_missing(h, fh), l.j0 = fw->first, l.j1 = w->n - last_missing(w, fw);
+        l.points = fw->points, l.sh = h->stride, l.sw = w->stride;
+        l.y = fh->rho - h->pad - h->stride * fh->place, l.x = fw->rho - w->pad - w->stride * fw->place;
+    } else {
+        l.i1 = h->n, l.j1 = w->n, l.points = w->n, l.sh = l.sw = 1;
+        l.y = h->w0, l.x = w->w0;
+    }
+    l.tile_y = l.sh * h->m, l.tile_x = l.sw * w->m;
+    tiles_to_points(g, &l, src, t0, t1, c0, cn, v + (l.i0 * w->n + l.j0) * ps, ps, ldv, NR);
 }
 
 typedef struct target { /* where the outputs of a phase pair go */

@@ -57,35 +57,16 @@ static pass_fn lift_pass(const fg_wino_axis *a) {
 /* dy of tiles t0..t1, channels c0..c0+cn, to y[point][panel][tile][NR] */
 static void outputs_to_points(const fg_wino_geom *g, const image *dy, int64_t t0, int64_t t1, int64_t c0, int64_t cn, fg_real *y,
                               int64_t ps) {
-    fg_real buf[FG_WINO_OUT * FG_WINO_OUT * W], mid[FG_WINO_OUT * FG_WINO_POINTS * W];
-    pass_fn along_h = lift_pass(&g->h), along_w = lift_pass(&g->w);
-    int mh = g->h.m, mw = g->w.m, nw = g->w.n, pw = points_in_use(&g->w);
-    int64_t row = dy->w * dy->c;
-    window next = { 0 };
-    for (int64_t t = t0 - 1; t < t1; t++) {
-        window now = next;
-        if (t + 1 < t1) {
-            tile_at at = tile_of(g, t + 1);
-            int64_t y0 = mh * at.a, x0 = mw * at.b;
-            next.at = dy->p + (at.n * dy->h + y0) * row + x0 * dy->c + c0;
-            next.rows = inside_of(y0, 1, 0, mh, dy->h), next.cols = inside_of(x0, 1, 0, mw, dy->w);
-            if (t < t0) continue;
-        }
-        bool inside = now.rows.end == mh && now.cols.end == mw;
-        if (!inside) clear(buf, mh * mw);
-        for (int64_t c = 0; c < cn; c += W) {
-            const fg_real *from = now.at + c;
-            int64_t step = dy->c, line = row;
-            if (t + 1 < t1 && c % LINE == 0) fetch_window(&next, c, row, dy->c);
-            if (!inside || cn - c < W) {
-                copy_window(&now, c, row, dy->c, cn - c, buf, mw);
-                from = buf, step = W, line = mw * W;
-            }
-            along_w(from, step, line, mid, W, pw * W, mh);
-            along_h(mid, pw * W, W, y + c / NR * (t1 - t0) * NR + c % NR, nw * ps, ps, pw);
-        }
-        y += NR;
-    }
+    lattice l = { .along_h = lift_pass(&g->h),
+                  .along_w = lift_pass(&g->w),
+                  .i1 = g->h.m,
+                  .j1 = g->w.m,
+                  .points = points_in_use(&g->w),
+                  .tile_y = g->h.m,
+                  .tile_x = g->w.m,
+                  .sh = 1,
+                  .sw = 1 };
+    tiles_to_points(g, &l, dy, t0, t1, c0, cn, y, ps, NR, (t1 - t0) * NR);
 }
 
 /* du[point][panel][slot, ci][NR] of channels c0.. x o0.. to dw[kh][kw][ci][co] */

@@ -139,24 +139,21 @@ static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead,
 }
 
 /* c[rows][NR] = (or +=) a^T b with a[k][rows], b[k][NR], of which `cols` columns count, in sums of `chain` terms, which are
- * added up before they meet c. */
+ * added up before they meet c. k is BLOCK_TILES at most. */
 static void mul_columns(const float *a, int64_t lda, const float *b, int64_t k, int64_t chain, int64_t rows, float *c,
                         int64_t cols, bool add) {
     int64_t sums = (k + chain - 1) / chain;
 #if TWO_LEVELS
     bool wide = cols > W;
     int64_t parts = tile_count(rows, wide ? SR : SR_NARROW);
-    for (int64_t s0 = 0; s0 < sums; s0 += MAX_RUNS) {
-        product_run runs[MAX_RUNS];
-        int n = 0;
-        for (int64_t i = s0; i < sums && n < MAX_RUNS; i++) {
-            int64_t k0 = k * i / sums, k1 = k * (i + 1) / sums;
-            runs[n++] = (product_run){ a + k0 * lda, b + k0 * NR, k1 - k0, true };
-        }
-        for (int64_t ti = 0; ti < parts; ti++) {
-            int64_t r0 = rows * ti / parts, mr = rows * (ti + 1) / parts - r0;
-            two_columns[wide][mr - 1](runs, n, lda, r0, 0, c + r0 * NR, add || s0);
-        }
+    product_run runs[BLOCK_TILES];
+    for (int64_t i = 0; i < sums; i++) {
+        int64_t k0 = k * i / sums, k1 = k * (i + 1) / sums;
+        runs[i] = (product_run){ a + k0 * lda, b + k0 * NR, k1 - k0, true };
+    }
+    for (int64_t ti = 0; ti < parts; ti++) {
+        int64_t r0 = rows * ti / parts, mr = rows * (ti + 1) / parts - r0;
+        two_columns[wide][mr - 1](runs, (int)sums, lda, r0, 0, c + r0 * NR, add);
     }
 #else
     float part[MR * NR];

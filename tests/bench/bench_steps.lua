@@ -2,6 +2,7 @@
 -- medians over three rounds, the gain by threads, and the resident memory. Words on the command line choose works.
 local fg = require "forger"
 local here = arg[0]:match("^(.*/)[^/]*$") or "./"
+local median = dofile(here .. "peers_table.lua").median
 local lua = arg[-1]
 
 local WORKS = { "demo", "book", "dcgan64", "wgangp", "mlp", "toy", "tiny", "sample1", "sample64" }
@@ -16,11 +17,6 @@ local function measure(work, mode, threads)
     os.exit(1)
   end
   return fg.json.decode(out)
-end
-
-local function median(list)
-  table.sort(list)
-  return list[(#list + 1) // 2]
 end
 
 print(("%s, ms per step\n%-9s %-5s %12s %12s %6s %6s"):format(fg.isa(), "work", "", "1 thread", many .. " threads", "gain", "MB"))
