@@ -62,7 +62,8 @@ void fg_philox_fill_normal(uint64_t key, uint64_t offset, uint64_t first, fg_rea
  * 0..fg_get_threads-1 and no two calls run at once with the same worker. The number of chunks must depend on the
  * problem only, never on the number of threads: results then have the same bits for any team. chunks == 1 runs on the
  * caller without waking anybody. Threads start on first use, fewer than asked when the system refuses (never an error),
- * reset in a forked child, are joined by fg_context_free. They spin about 50 us before they sleep. */
+ * reset in a forked child, are joined by fg_context_free. They spin up to 1 ms before they sleep, 50 us where they outnumber
+ * the cores. */
 typedef void (*fg_chunk_fn)(void *arg, int chunk, int worker);
 void fg_parallel(fg_context *ctx, int chunks, fg_chunk_fn fn, void *arg);
 /* Splits 0..n-1 in ranges of grain elements (the last shorter) and runs fn on each; no wake-up when one range suffices. */

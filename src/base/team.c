@@ -6,7 +6,11 @@
  * and takes the chunk by compare-and-swap: if that succeeds, the section was still open and the job it read belongs to this
  * generation. A thread takes its own range first and then what others have left: layer after layer the same rows of a
  * batch are then worked on by the same core, whose caches hold them (steps of linear layers on two threads: 3 to 5%). The
- * caller works too, then waits until `done` reaches the number of chunks. Idle threads spin about 50 us, then sleep.
+ * caller works too, then waits until `done` reaches the number of chunks.
+ *
+ * Idle threads spin before they sleep: 1 ms where each can have a core of its own, so that they are still awake after the small
+ * operations and the Lua code between two sections (with 50 us they slept 13 times a step of linear layers, and waking takes as
+ * long as many a section); 50 us where threads outnumber cores, for there the spinning one may hold the core that another needs.
  *
  * Worker 0 is the caller, thread i is worker i + 1. Threads start on first use; if the system refuses one, the team
  * stays smaller. A forked child has no threads: pthread_atfork resets every team of the process (the list of teams is one
@@ -23,7 +27,6 @@
 #include <unistd.h>
 
 enum { MAX_THREADS = 64, CLOSED = 0x7fffffff /* no section has more chunks */ };
-#define SPIN_SECONDS 50e-6
 
 typedef struct worker {
     fg_team *team;
@@ -40,6 +43,7 @@ typedef struct range { /* a cache line each */
 
 struct fg_team {
     int size;     /* threads that a section may use, the caller included */
+    double spin;  /* seconds */
     int running;  /* started threads */
     bool refused; /* the system refused one: do not ask again until resize */
     worker workers[MAX_THREADS];
@@ -161,7 +165,7 @@ static void *worker_main(void *p) {
             pause_cpu();
             if (spin % 64 != 63) continue;
             double now = fg_clock_seconds();
-            if (until == 0) until = now + SPIN_SECONDS;
+            if (until == 0) until = now + t->spin;
             else if (now > until) break;
         }
         if (!changed) {
@@ -216,7 +220,7 @@ static void wait_done(fg_team *t, int chunks) {
         pause_cpu();
         if (spin % 64 != 63) continue;
         double now = fg_clock_seconds();
-        if (until == 0) until = now + SPIN_SECONDS;
+        if (until == 0) until = now + t->spin;
         else if (now > until) break;
     }
     pthread_mutex_lock(&t->mutex);
@@ -305,11 +309,16 @@ void fg_parallel_range(fg_context *ctx, int64_t n, int64_t grain, fg_range_fn fn
 }
 
 /* ---------------------------------------------------------------- life */
+static void set_size(fg_team *t, int threads) {
+    t->size = threads;
+    t->spin = threads <= fg_default_threads() ? 1e-3 : 50e-6;
+}
+
 fg_team *fg_team_new(int threads) {
     fg_team *t = fg_host_alloc(sizeof *t);
     if (!t) return NULL;
     memset(t, 0, sizeof *t);
-    t->size = threads;
+    set_size(t, threads);
     init_sync(t);
     pthread_once(&atfork_once, install_atfork);
     pthread_mutex_lock(&teams.mutex);
@@ -336,7 +345,7 @@ void fg_team_free(fg_team *t) {
 
 void fg_team_resize(fg_team *t, int threads) {
     stop_threads(t);
-    t->size = threads;
+    set_size(t, threads);
 }
 
 int fg_team_size(const fg_team *t) { return t->size; }

@@ -75,24 +75,24 @@ static int layer_forward(lua_State *L) {
     return bind_try(L, b, make_forward, &a);
 }
 
-/* layer_tensors(leaf): names and tensors of its parameters, then of its buffers: two lists each */
-static int layer_tensors(lua_State *L) {
+/* layer_each(leaf, fn): calls fn(name, tensor, is_parameter) for its parameters, then for its buffers */
+static int layer_each(lua_State *L) {
     binding *b = bind_self(L);
     fg_layer *l = check_leaf(L, b, "tensors", 1);
     bool (*get[])(const fg_layer *, int, fg_tensor **, char *, size_t) = { fg_layer_param, fg_layer_buffer };
+    lua_settop(L, 2);
     for (int k = 0; k < 2; k++) {
         char name[64];
         fg_tensor *t;
-        lua_newtable(L);
-        lua_newtable(L);
         for (int i = 0; get[k](l, i, &t, name, sizeof name); i++) {
+            lua_pushvalue(L, 2);
             lua_pushstring(L, name);
-            lua_rawseti(L, -3, i + 1);
             bind_push(L, b, t);
-            lua_rawseti(L, -2, i + 1);
+            lua_pushboolean(L, k == 0);
+            lua_call(L, 3, 0);
         }
     }
-    return 4;
+    return 0;
 }
 
 /* layer_get(leaf, name): a parameter, a buffer or an attribute; nothing when there is none of that name */
@@ -171,14 +171,10 @@ static int layer_init(lua_State *L) {
 
 void bind_layers_open(lua_State *L, binding *b, int core) {
     static const luaL_Reg meta[] = { { "__gc", leaf_gc }, { NULL, NULL } };
-    static const luaL_Reg funcs[] = { { "layer", layer_new },
-                                      { "layer_forward", layer_forward },
-                                      { "layer_tensors", layer_tensors },
-                                      { "layer_get", layer_get },
-                                      { "layer_set", layer_set },
-                                      { "layer_config", layer_config },
-                                      { "layer_init", layer_init },
-                                      { NULL, NULL } };
+    static const luaL_Reg funcs[] = { { "layer", layer_new },       { "layer_forward", layer_forward },
+                                      { "layer_each", layer_each }, { "layer_get", layer_get },
+                                      { "layer_set", layer_set },   { "layer_config", layer_config },
+                                      { "layer_init", layer_init }, { NULL, NULL } };
     lua_settop(L, core);
     luaL_newmetatable(L, "forger.layer");
     bind_funcs(L, b, meta);

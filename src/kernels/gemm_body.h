@@ -55,6 +55,7 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
     while (gm * gn < want) {
         if (a->m >= 2 * CHUNK_ROWS * gm) gm *= 2;
         else if (a->n >= 256 * gn) gn *= 2;
+        else if (tiles % (2 * gm) && panels % (2 * gn) == 0 && panels >= 4 * gn) gn *= 2; /* equal chunks, which rows are not */
         else if (tiles >= 4 * gm) gm *= 2;
         else break;
     }

@@ -12,7 +12,7 @@
  *
  * DOT: 1 to 4 columns (or rows, with B transposed) and long k: lanes along k, 4 x 4 dot products at a time. */
 
-enum { RANK_ROWS = 4, RANK_KS = 8, STRIP = 1024, THIN_FLOATS = 1 << 19 };
+enum { RANK_ROWS = 4, RANK_KS = 8, STRIP = 1024, THIN_FLOATS = 1 << 16 };
 
 /* ---------------------------------------------------------------- RANK */
 typedef struct rank_args {

@@ -365,7 +365,7 @@ START_TEST(flat_row_covers_all_once) {
             q.seen[i] = calloc((size_t)sizes[i] + 1, 1);
         }
         q.chunks = fg_flat_chunks(end, n);
-        ck_assert_int_eq(q.chunks, total < 65536 ? 1 : (int)(total / 32768)); /* one chunk wakes nobody */
+        ck_assert_int_eq(q.chunks, total < 16384 ? 1 : (int)(total / 8192)); /* one chunk wakes nobody */
         fg_set_threads(ctx, n % 3 + 1);
         fg_flat_run(ctx, end, n, visit, &q);
         for (int i = 0; i < n; i++) {

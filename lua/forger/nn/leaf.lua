@@ -58,13 +58,7 @@ local function forward_fused(self, activation, x)
 end
 
 function Leaf:each_own_tensor(fn)
-  local names, params, buffer_names, buffers = core.layer_tensors(self._layer)
-  for i, name in ipairs(names) do
-    fn(name, params[i], true)
-  end
-  for i, name in ipairs(buffer_names) do
-    fn(name, buffers[i], false)
-  end
+  core.layer_each(rawget(self, "_layer"), fn)
   Module.each_own_tensor(self, fn)
 end
 
@@ -73,19 +67,13 @@ function Leaf:clone_shell()
   local init = core.stream_get("init")
   rawset(twin, "_layer", core.layer(self.kind, self:config()))
   core.stream_set("init", init)
-  local _, params, _, buffers = core.layer_tensors(self._layer)
-  local _, twin_params, _, twin_buffers = core.layer_tensors(twin._layer)
-  core.no_grad(function()
-    for i, p in ipairs(params) do
-      twin_params[i]:copy_(p)
-    end
-    for i, b in ipairs(buffers) do
-      twin_buffers[i]:copy_(b)
+  core.layer_each(self._layer, function(name, t, is_parameter)
+    local copy = core.layer_get(twin._layer, name)
+    core.no_grad(copy.copy_, copy, t)
+    if is_parameter then
+      copy.requires_grad = t.requires_grad
     end
   end)
-  for i, p in ipairs(params) do
-    twin_params[i].requires_grad = p.requires_grad
-  end
   return twin
 end
 

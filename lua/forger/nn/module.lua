@@ -89,67 +89,88 @@ function Module:__call(...)
 end
 
 -- ---------------------------------------------------------------- walking
---- Calls fn(key, value) for the elements 1..n, then for the fields in order of first assignment.
-local function each_field(self, fn)
+-- Training steps walk whole networks (freeze, unfreeze), so walks make no tables and no closure per module: functions that are
+-- called for each field or child get what they need as arguments behind it.
+
+--- Calls fn(key, value, a, b) for the elements 1..n, then for the fields in order of first assignment.
+local function each_field(self, fn, a, b)
   for i = 1, rawlen(self) do
-    fn(i, rawget(self, i))
+    fn(i, rawget(self, i), a, b)
   end
   local keys = rawget(self, "_keys")
   for i = 1, #keys do
-    fn(keys[i], rawget(self, keys[i]))
+    local key = keys[i]
+    fn(key, rawget(self, key), a, b)
   end
+end
+
+local function look_for_children(key, value, fn)
+  if type(value) ~= "table" then
+    return
+  elseif is_module(value) then
+    fn(key, value)
+  elseif is_list(value) then
+    for i, child in ipairs(value) do
+      fn(key .. "." .. i, child)
+    end
+  end
+end
+
+--- Calls fn(name, child) for the direct children in order; the name of an element is its number.
+local function each_child(self, fn)
+  each_field(self, look_for_children, fn)
 end
 
 --- Children in order: a list of { name =, module = }.
 local function children_of(self)
   local list = {}
-  each_field(self, function(key, value)
-    if is_module(value) then
-      list[#list + 1] = { name = tostring(key), module = value }
-    elseif is_list(value) then
-      for i, child in ipairs(value) do
-        list[#list + 1] = { name = key .. "." .. i, module = child }
-      end
-    end
+  each_child(self, function(name, child)
+    list[#list + 1] = { name = tostring(name), module = child }
   end)
   return list
 end
 
---- Own tensors of one module: fn(name, tensor, is_parameter). Leaves replace this.
-function Module:each_own_tensor(fn)
-  local params = rawget(self, "_params")
-  local buffers = rawget(self, "_buffers")
-  each_field(self, function(key, value)
-    if is_tensor(value) then
-      if value.requires_grad then
-        params[key] = true
-      end
-      if params[key] or (buffers and buffers[key]) then
-        fn(tostring(key), value, params[key] or false)
-      end
+local function look_for_tensor(key, value, self, fn)
+  if is_tensor(value) then
+    local params, buffers = rawget(self, "_params"), rawget(self, "_buffers")
+    if value.requires_grad then
+      params[key] = true
     end
-  end)
+    if params[key] or (buffers and buffers[key]) then
+      fn(tostring(key), value, params[key] or false)
+    end
+  end
 end
 
---- fn(name, tensor, is_parameter) over the whole tree; a tensor or module that occurs twice counts once.
-local function each_tensor(self, fn)
-  local seen = {}
-  local function walk(m, prefix)
+--- Own tensors of one module: fn(name, tensor, is_parameter). Leaves replace this.
+function Module:each_own_tensor(fn)
+  each_field(self, look_for_tensor, self, fn)
+end
+
+--- fn(name, tensor, is_parameter) over the whole tree; a tensor or module that occurs twice counts once. `nameless` spares
+--- the making of names: they are then false.
+local function each_tensor(self, fn, nameless)
+  local seen, prefix = {}, ""
+  local function own(name, t, is_parameter)
+    if not seen[t] then
+      seen[t] = true
+      fn(not nameless and prefix .. name, t, is_parameter)
+    end
+  end
+  local function walk(name, m)
     if seen[m] then
       return
     end
     seen[m] = true
-    m:each_own_tensor(function(name, t, is_parameter)
-      if not seen[t] then
-        seen[t] = true
-        fn(prefix .. name, t, is_parameter)
-      end
-    end)
-    for _, child in ipairs(children_of(m)) do
-      walk(child.module, prefix .. child.name .. ".")
+    local outer = prefix
+    if name and not nameless then
+      prefix = outer .. name .. "."
     end
+    m:each_own_tensor(own)
+    each_child(m, walk)
+    prefix = outer
   end
-  walk(self, "")
+  walk(nil, self)
 end
 
 local function iterate(list)
@@ -185,16 +206,14 @@ end
 ---@return forger.nn.Module[]
 function Module:modules()
   local list, seen = {}, {}
-  local function walk(m)
+  local function walk(_, m)
     if not seen[m] then
       seen[m] = true
       list[#list + 1] = m
-      for _, child in ipairs(children_of(m)) do
-        walk(child.module)
-      end
+      each_child(m, walk)
     end
   end
-  walk(self)
+  walk(nil, self)
   return list
 end
 
@@ -208,24 +227,26 @@ function Module:named_buffers()
   return iterate(collect(self, false))
 end
 
-local function tensors(list)
-  local out = {}
-  for i, pair in ipairs(list) do
-    out[i] = pair[2]
-  end
-  return out
+local function tensors(self, parameters)
+  local list = {}
+  each_tensor(self, function(_, t, is_parameter)
+    if is_parameter == parameters then
+      list[#list + 1] = t
+    end
+  end, true)
+  return list
 end
 
 --- List of all parameters, in order.
 ---@return forger.Tensor[]
 function Module:parameters()
-  return tensors(collect(self, true))
+  return tensors(self, true)
 end
 
 --- List of all buffers, in order.
 ---@return forger.Tensor[]
 function Module:buffers()
-  return tensors(collect(self, false))
+  return tensors(self, false)
 end
 
 --- Sets a field that is saved with the module but not trained.
@@ -271,21 +292,29 @@ function Module:eval()
   return self:train(false)
 end
 
+local function freeze(_, t, is_parameter)
+  if is_parameter then
+    t.requires_grad = false
+  end
+end
+
+local function unfreeze(_, t, is_parameter)
+  if is_parameter then
+    t.requires_grad = true
+  end
+end
+
 --- Parameters ask for no gradient until unfreeze(); the mode is another matter (see train and eval).
 ---@return forger.nn.Module self
 function Module:freeze()
-  for _, p in ipairs(self:parameters()) do
-    p.requires_grad = false
-  end
+  each_tensor(self, freeze, true)
   return self
 end
 
 --- Undoes freeze().
 ---@return forger.nn.Module self
 function Module:unfreeze()
-  for _, p in ipairs(self:parameters()) do
-    p.requires_grad = true
-  end
+  each_tensor(self, unfreeze, true)
   return self
 end
 
