@@ -6,7 +6,7 @@
  * second-level cache. FORGER_ISA is not read: every kernel of the registry runs, at the level that brought it (what AVX-512
  * inherits from AVX2 is not timed twice); products have bench_product. Ops (concatenation, casts, losses) run once, with the
  * best level. The clock counts this thread's time only. An argument keeps the kernels whose names contain it. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
 #include "tensor.h"
 #include "bench_help.h"
 #include "registry.h"
@@ -251,8 +251,7 @@ static void run_level(fg_isa_level isa, const char *filter) {
 int main(int argc, char **argv) {
     fg_real **arrays[] = { &a, &b, &c, &d, &e };
     for (int i = 0; i < 5; i++) {
-        *arrays[i] = aligned_alloc(64, LARGE * sizeof(fg_real));
-        if (!*arrays[i]) return EXIT_FAILURE;
+        *arrays[i] = aligned(LARGE * sizeof(fg_real));
         for (size_t j = 0; j < LARGE; j++) (*arrays[i])[j] = (fg_real)((double)(j * 2654435761u % 2001) / 500 - 2);
     }
     for (size_t j = 0; j < LARGE; j++) b[j] = (b[j] + 2) / 4, e[j] = (e[j] + 2) / 4;
