@@ -119,6 +119,18 @@ void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel) {
     k->conv[0] = kernel;
 }
 
+bool fg_conv_product(const fg_conv_geom *g, fg_conv_dir dir, fg_gemm_args *p) {
+    bool whole = g->kh == g->h && g->kw == g->w && g->oh == 1 && g->ow == 1;
+    bool single = g->kh == 1 && g->kw == 1 && g->sh == 1 && g->sw == 1 && g->oh == g->h && g->ow == g->w;
+    if (g->pt || g->pl || !(whole || single)) return false;
+    int64_t rows = g->n * g->oh * g->ow, taps = (int64_t)g->kh * g->kw * g->ci;
+    if (dir == FG_CONV_FWD) *p = (fg_gemm_args){ .m = rows, .n = g->co, .k = taps, .lda = taps, .ldb = g->co, .ldc = g->co };
+    else if (dir == FG_CONV_DX)
+        *p = (fg_gemm_args){ .m = rows, .n = taps, .k = g->co, .tb = true, .lda = g->co, .ldb = g->co, .ldc = taps };
+    else *p = (fg_gemm_args){ .m = taps, .n = g->co, .k = rows, .ta = true, .lda = taps, .ldb = g->co, .ldc = g->co };
+    return true;
+}
+
 typedef struct conv_job {
     const fg_conv_plan *p;
     const fg_conv_args *a;

@@ -141,8 +141,9 @@ static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *sha
     for (int64_t j = j0; a->tb && j < j1; j++, d += a->k * NR) pack_b(a, j * NR, 0, a->k, d);
 }
 
-/* What is taken of op(A) at a time: a tile's rows, or with A transposed the rows of A_TILES tiles, so that the source is
- * walked along its own rows; k0..k0+kc of them. */
+/* What is taken of op(A) at a time: a tile's rows, or with A transposed those of several tiles, so that the source is walked
+ * along its own rows; k0..k0+kc of them. A chunk's tiles are shared evenly among its units, at most A_TILES each: nothing
+ * fetched the first of them ahead of time, so it should not be the largest. */
 typedef struct a_unit {
     const float *s; /* where it starts in A */
     int64_t t0, t1, i0, i1, k0, kc;
@@ -151,7 +152,8 @@ typedef struct a_unit {
 static int64_t tile_row(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t tile) { return a->m * tile / p->priv[Q_TILES]; }
 
 static a_unit unit_of(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t t0, int64_t end, int64_t k0, int64_t k1) {
-    a_unit u = { .t0 = t0, .t1 = min64(end, t0 + (a->ta ? A_TILES : 1)), .k0 = k0, .kc = min64(p->priv[Q_KC], k1 - k0) };
+    int64_t units = ceil_div(end - t0, A_TILES);
+    a_unit u = { .t0 = t0, .t1 = a->ta ? t0 + (end - t0) / units : t0 + 1, .k0 = k0, .kc = min64(p->priv[Q_KC], k1 - k0) };
     u.i0 = tile_row(p, a, u.t0), u.i1 = tile_row(p, a, u.t1);
     u.s = a->ta ? a->a + k0 * a->lda + u.i0 : a->a + u.i0 * a->lda + k0;
     return u;
@@ -174,6 +176,7 @@ static void copy_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const a_unit
     const float *s = u->s;
     for (int64_t k = 0; k < u->kc; k++, s += a->lda, d += AP)
         for (int64_t t = 0; t < tiles; t++) {
+            v_fetch1(s + 12 * a->lda + at[t]);
             v_fetch1(d + t * A_STRIDE + 8 * AP);
             v_store(d + t * A_STRIDE, v_load_part(s + at[t], m[t]));
         }

@@ -313,6 +313,10 @@ fg_real fg_act_grad_scalar(fg_real y, fg_act act, fg_real slope);
 /* The first kernel of the table that the flags allow and the geometry fits makes the plan; false when there is none, which
  * happens only with FG_CONV_BF16 (convert to f32 then). */
 bool fg_conv_choose(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, unsigned flags, fg_conv_plan *p);
+/* Where a convolution is one matrix product of the tensors as they lie in memory, its sizes: a kernel that covers the whole map,
+ * which leaves one pixel (a DCGAN's first and last layers), or one of 1x1 with stride 1. Operands are the caller's to set: FWD
+ * x and w, DX dy and w, DW x and dy. A bias of DX would repeat with the taps: FWD alone has a place for one. */
+bool fg_conv_product(const fg_conv_geom *g, fg_conv_dir dir, fg_gemm_args *p);
 /* For dispatch: puts a kernel before those already in the table. */
 void fg_conv_prefer(fg_kernels *k, const fg_conv_kernel *kernel);
 

@@ -45,12 +45,25 @@ static void same_pad(int64_t in, int k, int stride, int *before, int *after) {
     *after = (int)(total - total / 2);
 }
 
+/* A convolution in f32 that is one matrix product: false when it is none. */
+static bool run_product(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_act act, double slope, fg_status *st) {
+    fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
+    fg_gemm_args p;
+    bool real = !c->low && c->in[0]->dtype == FG_F32 && c->in[1]->dtype == FG_F32;
+    if (!real || (bias && dir != FG_CONV_FWD) || !fg_conv_product(g, dir, &p)) return false;
+    p.a = fg_reals(c->in[0]), p.b = fg_reals(c->in[1]), p.c = fg_reals(c->y);
+    p.bias = bias ? fg_reals(bias) : NULL, p.act = act, p.slope = (fg_real)slope;
+    *st = fg_run_gemm(c->ctx, &p);
+    return true;
+}
+
 /* Runs one direction; in[0] is x (FWD, DW) or dy (DX), in[1] the weight or, for DW, dy. Under bf16 precision a kernel that
  * takes bf16 gets it; otherwise operands are rounded, widened and given to the f32 kernels, Winograd's among them. */
 static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_act act, double slope) {
     fg_context *ctx = c->ctx;
     int exact = ((const conv_opts *)c->opts)->exact;
-    if (!c->y->numel) return FG_OK;
+    fg_status st = FG_OK;
+    if (!c->y->numel || run_product(c, g, dir, act, slope, &st)) return st;
     unsigned flags = ctx->fast_conv ? FG_CONV_FAST : 0;
     fg_conv_plan p;
     bool half = c->low && fg_conv_choose(ctx->k, g, dir, flags | FG_CONV_BF16, &p);
@@ -80,7 +93,7 @@ static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg
         else if (t && round) w = fg_packed_rounded(ctx, t), a.w = w.data;
         else if (t) a.w = fg_reals(t);
     }
-    fg_status st = dir != FG_CONV_DW && (!a.w || (p.packed && !a.packed)) ? FG_ENOMEM : FG_OK;
+    if (dir != FG_CONV_DW && (!a.w || (p.packed && !a.packed))) st = FG_ENOMEM;
     if (st == FG_OK) fg_conv_drive(ctx, &p, &a, work);
     fg_packed_free(ctx, w);
     if (bytes) fg_free(ctx, work, bytes);

@@ -259,4 +259,66 @@ describe("arithmetic", function()
     raises("unknown option 'strides', did you mean 'stride'", fg.conv2d, y, y, { strides = 2 })
     raises("bad argument #1 to 'conv2d' %(a tensor expected, got nil%)", fg.conv2d, nil)
   end)
+
+  it("computes convolutions that are one matrix product as sums over pixels say", function()
+    local function leaky(v)
+      return v > 0 and v or 0.25 * v
+    end
+    local cases = {
+      { n = 3, h = 4, k = 4, ci = 5, co = 2 }, { n = 2, h = 3, k = 3, ci = 2, co = 7, stride = 2 },
+      { n = 9, h = 5, k = 5, ci = 3, co = 1 },
+      { n = 2, h = 3, k = 1, ci = 4, co = 6 }, { n = 2, h = 3, k = 3, ci = 2, co = 3, stride = 3, padding = 1 }, -- the last is none
+    }
+    for _, case in ipairs(cases) do
+      local n, h, k, ci, co, stride, pad = case.n, case.h, case.k, case.ci, case.co, case.stride or 1, case.padding or 0
+      local oh = (h + 2 * pad - k) // stride + 1
+      local images, w = fg.rand { n, h, h, ci, low = -1 }, fg.rand { k, k, ci, co, low = -1 }
+      local dy, b, back = fg.rand { n, oh, oh, co, low = -1 }, fg.rand { co, low = -1 }, fg.rand { ci, low = -1 }
+      local y = fg.conv2d(images, w, b, { stride = stride, padding = pad, act = "leaky_relu", slope = 0.25 }):totable()
+      local size = { stride = stride, padding = pad, output_size = { h, h } }
+      local t, tb = fg.conv_transpose2d(dy, w, size):totable(), fg.conv_transpose2d(dy, w, back, size):totable()
+      local dw = fg.conv2d_dw(images, dy, { k, k }, { stride = stride, padding = pad }):totable()
+      images, w, dy, b, back = images:totable(), w:totable(), dy:totable(), b:totable(), back:totable()
+      local want_t, want_dw = fg.zeros(n, h, h, ci):totable(), fg.zeros(k, k, ci, co):totable()
+      for i = 1, n do
+        for p = 1, oh do
+          for q = 1, oh do
+            for o = 1, co do
+              local sum, g = b[o], dy[i][p][q][o]
+              for u = 1, k do
+                for v = 1, k do
+                  local row, column = (p - 1) * stride + u - pad, (q - 1) * stride + v - pad
+                  local inside = row >= 1 and row <= h and column >= 1 and column <= h
+                  for c = 1, inside and ci or 0 do
+                    local pixel, weight, to = images[i][row][column], w[u][v][c], want_t[i][row][column]
+                    sum = sum + pixel[c] * weight[o]
+                    to[c] = to[c] + g * weight[o]
+                    want_dw[u][v][c][o] = want_dw[u][v][c][o] + pixel[c] * g
+                  end
+                end
+              end
+              assert.near(leaky(sum), y[i][p][q][o], 1e-5)
+            end
+          end
+        end
+        for p = 1, h do
+          for q = 1, h do
+            for c = 1, ci do
+              assert.near(want_t[i][p][q][c], t[i][p][q][c], 1e-5)
+              assert.near(want_t[i][p][q][c] + back[c], tb[i][p][q][c], 1e-5)
+            end
+          end
+        end
+      end
+      for u = 1, k do
+        for v = 1, k do
+          for c = 1, ci do
+            for o = 1, co do
+              assert.near(want_dw[u][v][c][o], dw[u][v][c][o], 1e-5)
+            end
+          end
+        end
+      end
+    end
+  end)
 end)
