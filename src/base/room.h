@@ -10,7 +10,7 @@ void fg_allocator_free(
     fg_allocator *a); /* returns slabs, live cells included, and cached blocks; live large blocks are their owners' business */
 void fg_allocator_call_ends(fg_allocator *a); /* the outermost public call returns: see fg_memory_fail_nth */
 
-fg_team *fg_team_new(int threads);
+fg_team *fg_team_new(int cores); /* of as many threads as the process has cores */
 void fg_team_free(fg_team *team);
 /* Joins the running threads and sets how many the next parallel section may use. */
 void fg_team_resize(fg_team *team, int threads);

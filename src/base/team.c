@@ -43,7 +43,7 @@ typedef struct range { /* a cache line each */
 
 struct fg_team {
     int size;     /* threads that a section may use, the caller included */
-    double spin;  /* seconds */
+    int cores;    /* that the process had when the team was made */
     int running;  /* started threads */
     bool refused; /* the system refused one: do not ask again until resize */
     worker workers[MAX_THREADS];
@@ -148,6 +148,8 @@ static void work(fg_team *t, int id, uint64_t *generation) {
     if (any && leave && id) ((void (*)(const uint64_t *))leave)(saved);
 }
 
+static double spin_seconds(const fg_team *t) { return t->size <= t->cores ? 1e-3 : 50e-6; }
+
 static void *worker_main(void *p) {
     worker *w = p;
     fg_team *t = w->team;
@@ -165,7 +167,7 @@ static void *worker_main(void *p) {
             pause_cpu();
             if (spin % 64 != 63) continue;
             double now = fg_clock_seconds();
-            if (until == 0) until = now + t->spin;
+            if (until == 0) until = now + spin_seconds(t);
             else if (now > until) break;
         }
         if (!changed) {
@@ -220,7 +222,7 @@ static void wait_done(fg_team *t, int chunks) {
         pause_cpu();
         if (spin % 64 != 63) continue;
         double now = fg_clock_seconds();
-        if (until == 0) until = now + t->spin;
+        if (until == 0) until = now + spin_seconds(t);
         else if (now > until) break;
     }
     pthread_mutex_lock(&t->mutex);
@@ -309,16 +311,11 @@ void fg_parallel_range(fg_context *ctx, int64_t n, int64_t grain, fg_range_fn fn
 }
 
 /* ---------------------------------------------------------------- life */
-static void set_size(fg_team *t, int threads) {
-    t->size = threads;
-    t->spin = threads <= fg_default_threads() ? 1e-3 : 50e-6;
-}
-
-fg_team *fg_team_new(int threads) {
+fg_team *fg_team_new(int cores) {
     fg_team *t = fg_host_alloc(sizeof *t);
     if (!t) return NULL;
     memset(t, 0, sizeof *t);
-    set_size(t, threads);
+    t->size = t->cores = cores;
     init_sync(t);
     pthread_once(&atfork_once, install_atfork);
     pthread_mutex_lock(&teams.mutex);
@@ -345,7 +342,7 @@ void fg_team_free(fg_team *t) {
 
 void fg_team_resize(fg_team *t, int threads) {
     stop_threads(t);
-    set_size(t, threads);
+    t->size = threads;
 }
 
 int fg_team_size(const fg_team *t) { return t->size; }
