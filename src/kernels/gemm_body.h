@@ -28,14 +28,7 @@ enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_S
 enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
 /* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
-enum {
-    ONE_CHUNK = 1 << 20,
-    CHUNK_MACS = 1 << 19,
-    LARGE_CHUNK = 1 << 26,
-    WANT_CHUNKS = 8,
-    MAX_CHUNKS = 32,
-    FINISH_FLOATS = 1 << 17
-};
+enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32 };
 enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
 
 #include "gemm_thin_body.h"
@@ -76,7 +69,7 @@ static size_t packed_floats(const fg_gemm_plan *p, const fg_gemm_args *a) {
 static void plan_parts(fg_gemm_plan *p, const fg_gemm_args *a) {
     int64_t floats = p->priv[Q_PARTS] * a->m * a->n;
     p->shared += (size_t)floats * sizeof(float);
-    p->finish_chunks = (int)max64(1, min64(floats / FINISH_FLOATS, min64(a->m, MAX_CHUNKS)));
+    p->finish_chunks = 1; /* C is small, or it would have been cut instead */
 }
 
 /* The product of which the tiles are: C, or where B is transposed and A the smaller to turn (or turned already), its
@@ -315,18 +308,19 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
 /* C = the parts' sum in order, then what a chunk would have done at its end */
 static void gemm_finish(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk) {
     const float *parts = (const float *)shared + packed_floats(p, a);
-    int64_t i1 = a->m * (chunk + 1) / p->finish_chunks;
-    for (int64_t i = a->m * chunk / p->finish_chunks; i < i1; i++) {
+    (void)chunk;
+    int64_t rows = a->ldc == a->n ? 1 : a->m, cols = a->m * a->n / rows; /* at once where C has no gaps */
+    for (int64_t i = 0; i < rows; i++) {
         float *c = a->c + i * a->ldc;
-        for (int64_t j = 0; j < a->n; j += VL) {
-            vmask m = v_mask(a->n - j);
+        for (int64_t j = 0; j < cols; j += VL) {
+            vmask m = v_mask(cols - j);
             const float *s = parts + i * a->n + j;
             vf sum = v_load_part(s, m);
             for (int64_t q = 1; q < p->priv[Q_PARTS]; q++) sum = v_add(sum, v_load_part(s + q * a->m * a->n, m));
             v_store_part(c + j, m, a->accumulate ? v_add(v_load_part(c + j, m), sum) : sum);
         }
-        row_act(a, c, a->bias, a->n);
     }
+    rows_act(a, 0, a->m, a->bias);
 }
 
 static void fill_gemm(fg_kernels *k) {

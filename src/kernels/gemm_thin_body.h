@@ -58,22 +58,26 @@ INLINE void rank_step(const rank_args *t, const vf x[RANK_ROWS][RANK_KS], int64_
 #undef EACH_SUM
 }
 
-INLINE void rank_block(const rank_args *t, int rows, int ks) {
-    vf x[RANK_ROWS][RANK_KS];
-    UNROLL
-    for (int i = 0; i < rows; i++) UNROLL
-    for (int k = 0; k < ks; k++) x[i][k] = v_set1(t->x[i * t->sxi + k * t->sxk]);
-    int64_t j = 0;
-    for (; j + 2 * VL <= t->cols; j += 2 * VL) rank_step(t, x, j, v_mask(VL), rows, ks, 2, false);
-    for (; j < t->cols; j += VL) rank_step(t, x, j, v_mask(t->cols - j), rows, ks, 1, true);
+/* `blocks` blocks of ks steps of k, after which t stands at the next */
+INLINE void rank_blocks(rank_args *t, int64_t blocks, int rows, int ks) {
+    for (; blocks > 0; blocks--, t->add = true) {
+        vf x[RANK_ROWS][RANK_KS];
+        UNROLL
+        for (int i = 0; i < rows; i++) UNROLL
+        for (int k = 0; k < ks; k++) x[i][k] = v_set1(t->x[i * t->sxi + k * t->sxk]);
+        int64_t j = 0;
+        for (; j + 2 * VL <= t->cols; j += 2 * VL) rank_step(t, x, j, v_mask(VL), rows, ks, 2, false);
+        for (; j < t->cols; j += VL) rank_step(t, x, j, v_mask(t->cols - j), rows, ks, 1, true);
+        t->x += t->sxk * ks, t->y += t->ldy * ks;
+    }
 }
 
-typedef void (*rank_fn)(const rank_args *t);
+typedef void (*rank_fn)(rank_args *t, int64_t blocks);
 #define RANK(r)                                                                                                                  \
-    static void rank_##r##_1(const rank_args *t) { rank_block(t, r, 1); }                                                        \
-    static void rank_##r##_2(const rank_args *t) { rank_block(t, r, 2); }                                                        \
-    static void rank_##r##_4(const rank_args *t) { rank_block(t, r, 4); }                                                        \
-    static void rank_##r##_8(const rank_args *t) { rank_block(t, r, 8); }
+    static void rank_##r##_1(rank_args *t, int64_t blocks) { rank_blocks(t, blocks, r, 1); }                                     \
+    static void rank_##r##_2(rank_args *t, int64_t blocks) { rank_blocks(t, blocks, r, 2); }                                     \
+    static void rank_##r##_4(rank_args *t, int64_t blocks) { rank_blocks(t, blocks, r, 4); }                                     \
+    static void rank_##r##_8(rank_args *t, int64_t blocks) { rank_blocks(t, blocks, r, 8); }
 RANK(1)
 RANK(2)
 RANK(3)
@@ -122,14 +126,19 @@ static void rank_strip(const fg_gemm_args *a, rank_args *t, int64_t rows, int64_
     t->bias = NULL, t->act = FG_ACT_NONE;
     while (k > 0) {
         int step = k >= 8 ? 3 : k >= 4 ? 2 : k >= 2 ? 1 : 0;
-        k -= 1 << step;
+        int64_t blocks = k > 8 ? (k - 1) >> step : 1; /* all but the last, then the last */
+        k -= blocks << step;
         if (k == 0 && whole && !late) t->bias = bias, t->act = a->act;
-        ranks[rows - 1][step](t);
-        t->x += t->sxk << step, t->y += t->ldy << step;
-        t->add = true;
+        ranks[rows - 1][step](t, blocks);
     }
     if (whole && late)
         for (int64_t i = 0; i < rows; i++) row_act(a, t->c + i * t->ldc, bias, t->cols);
+}
+
+/* rows of a strip to columns of C */
+INLINE void spread_rows(float *restrict c, int64_t ldc, const float *restrict s, int64_t cols, int64_t rows, bool add) {
+    for (int64_t e = 0; e < cols; e++, c += ldc)
+        for (int64_t r = 0; r < rows; r++) c[r] = add ? c[r] + s[r * STRIP + e] : s[r * STRIP + e];
 }
 
 static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratch, int64_t cell, int64_t k0, int64_t k1,
@@ -141,8 +150,9 @@ static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratc
     int64_t i0 = groups * gi / q[Q_GM] * RANK_ROWS, i1 = min64(v.rows, groups * (gi + 1) / q[Q_GM] * RANK_ROWS);
     int64_t j0 = v.cols * gj / q[Q_GN], j1 = v.cols * (gj + 1) / q[Q_GN];
     float *turned = scratch + (swapped ? RANK_ROWS * STRIP : 0);
-    for (int64_t j = j0; j < j1; j += STRIP) {
-        rank_args t = { .sxi = v.sxi, .sxk = v.sxk, .ldy = v.ldy, .cols = min64(STRIP, j1 - j), .slope = a->slope };
+    int64_t strip = ceil_div(ceil_div(j1 - j0, ceil_div(j1 - j0, STRIP)), 2 * VL) * 2 * VL; /* equally wide, in whole steps */
+    for (int64_t j = j0; j < j1; j += strip) {
+        rank_args t = { .sxi = v.sxi, .sxk = v.sxk, .ldy = v.ldy, .cols = min64(strip, j1 - j), .slope = a->slope };
         const float *y = v.y + k0 * v.ldy + j;
         if (v.turn) {
             for (int64_t k = 0; k < a->k; k++)
@@ -158,11 +168,12 @@ static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratc
                 rank_strip(a, &t, rows, k1 - k0, a->bias ? a->bias + j : NULL, whole);
                 continue;
             }
-            t.c = scratch, t.ldc = STRIP, t.add = false;
+            bool spread = !(rows == 1 && a->ldc == 1);
+            t.c = spread ? scratch : a->c + j, t.ldc = STRIP, t.add = !spread && a->accumulate;
             rank_strip(a, &t, rows, k1 - k0, NULL, false);
             float *c = a->c + j * a->ldc + i;
-            for (int64_t e = 0; e < t.cols; e++, c += a->ldc)
-                for (int64_t r = 0; r < rows; r++) c[r] = a->accumulate ? c[r] + scratch[r * STRIP + e] : scratch[r * STRIP + e];
+            if (spread && rows == 2) spread_rows(c, a->ldc, scratch, t.cols, 2, a->accumulate);
+            else if (spread) spread_rows(c, a->ldc, scratch, t.cols, rows, a->accumulate);
         }
         if (swapped && whole) rows_act(a, j, j + t.cols, a->bias);
     }
@@ -189,13 +200,15 @@ static void dot_pack(const fg_gemm_plan *p, const fg_gemm_args *a, float *d) {
 static void dot_run(const fg_gemm_plan *p, const fg_gemm_args *a, const float *packed, int64_t cell, int64_t k0, int64_t k1,
                     bool whole) {
     bool over_rows = !p->priv[Q_SWAPPED], turned = p->pack_chunks > 0;
-    int64_t len = over_rows ? a->m : a->n, groups = ceil_div(len, FG_DOT_ROWS);
-    int64_t r0 = groups * cell / p->priv[Q_GM] * FG_DOT_ROWS, r1 = min64(len, groups * (cell + 1) / p->priv[Q_GM] * FG_DOT_ROWS);
+    int64_t len = over_rows ? a->m : a->n, all = ceil_div(len, FG_DOT_ROWS);
+    int64_t r0 = all * cell / p->priv[Q_GM] * FG_DOT_ROWS, r1 = min64(len, all * (cell + 1) / p->priv[Q_GM] * FG_DOT_ROWS);
     const float *x = over_rows ? a->a : a->b, *y = turned ? packed : over_rows ? a->b : a->a;
     int64_t sx = over_rows ? a->lda : a->ldb, sy = turned ? a->k : over_rows ? a->ldb : a->lda;
     int64_t cr = over_rows ? a->ldc : 1, cc = over_rows ? 1 : a->ldc;
     int cols = (int)(over_rows ? a->n : a->m);
-    for (int64_t r = r0; r < r1; r += FG_DOT_ROWS) {
+    int64_t groups = (r1 - r0) / FG_DOT_ROWS;
+    DOT_GROUPS[cols - 1](x + r0 * sx + k0, sx, y + k0, sy, k1 - k0, groups, a->c + r0 * cr, cr, cc, a->accumulate);
+    for (int64_t r = r0 + groups * FG_DOT_ROWS; r < r1; r += FG_DOT_ROWS) {
         int rows = (int)min64(FG_DOT_ROWS, r1 - r);
         float out[FG_DOT_ROWS][FG_DOT_COLS];
         fg_run run = { x + r * sx + k0, y + k0, k1 - k0 };
@@ -233,12 +246,12 @@ static bool thin_plan(const fg_gemm_args *a, fg_gemm_plan *p) {
         p->shared = turned ? (size_t)(k * (swapped ? m : n)) * sizeof(float) : 0;
     } else {
         bool turn = swapped ? !a->ta : a->tb;
-        gn = max64(1, min64(want, cols / 256));
+        gn = max64(1, min64(want, cols / 512));
         gm = min64(ceil_div(want, gn), ceil_div(rows, RANK_ROWS));
         p->scratch = (size_t)((swapped ? RANK_ROWS : 0) + (turn ? k : 0)) * STRIP * sizeof(float);
     }
     q[Q_SWAPPED] = swapped, q[Q_GM] = gm, q[Q_GN] = gn;
-    q[Q_PARTS] = max64(1, min64(want / (gm * gn), k / 1024));
+    q[Q_PARTS] = max64(1, min64(want / (gm * gn), k / (dot ? 1024 : 512)));
     p->chunks = (int)(gm * gn * q[Q_PARTS]);
     return true;
 }

@@ -80,6 +80,9 @@ typedef void (*fg_tile_fn)(const fg_tile_args *t);
 
 /* out[r][c] = sum over runs of a[r*sa + k] * b[c*sb + k], rows and cols in 1..4 */
 typedef void (*fg_dot_fn)(const fg_run *runs, int64_t nruns, int64_t sa, int64_t sb, float out[FG_DOT_ROWS][FG_DOT_COLS]);
+/* c[r*cr + j*cc] = (or +=) sum of x[r*sx + k] * y[j*sy + k], for groups * FG_DOT_ROWS rows */
+typedef void (*fg_dot_groups_fn)(const float *x, int64_t sx, const float *y, int64_t sy, int64_t k, int64_t groups, float *c,
+                                 int64_t cr, int64_t cc, bool add);
 
 /* Whether the tile's store does this activation itself. */
 static inline bool fg_tile_does(fg_act act) { return act == FG_ACT_NONE || act == FG_ACT_RELU || act == FG_ACT_LEAKY_RELU; }
@@ -87,9 +90,11 @@ static inline bool fg_tile_does(fg_act act) { return act == FG_ACT_NONE || act =
 extern const fg_tile_fn fg_tiles_avx2[FG_TILE_KINDS][2][6];                   /* [kind][nv - 1][mr - 1] */
 extern const fg_tile_fn fg_copying_tiles_avx2[2][2][6 - FG_COPY_MR_AVX2 + 1]; /* A: panel, columns */
 extern const fg_dot_fn fg_dots_avx2[FG_DOT_ROWS][FG_DOT_COLS];
+extern const fg_dot_groups_fn fg_dot_groups_avx2[FG_DOT_COLS]; /* [cols - 1] */
 extern const fg_tile_fn fg_tiles_avx512[FG_TILE_KINDS][2][14];
 extern const fg_tile_fn fg_copying_tiles_avx512[2][2][14 - FG_COPY_MR_AVX512 + 1];
 extern const fg_dot_fn fg_dots_avx512[FG_DOT_ROWS][FG_DOT_COLS];
+extern const fg_dot_groups_fn fg_dot_groups_avx512[FG_DOT_COLS]; /* [cols - 1] */
 
 /* What one file of each ISA hands to its fg_kernels_<isa>_product. */
 void fg_kernels_avx2_conv(fg_kernels *k);

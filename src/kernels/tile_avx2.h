@@ -13,6 +13,7 @@ enum { VL = 8, MR = 6, NR = 16, AP = 8 /* floats a k of a transposed panel */, P
 #define COPYING_TILES fg_copying_tiles_avx2
 #define COPY_MR       FG_COPY_MR_AVX2
 #define DOTS          fg_dots_avx2
+#define DOT_GROUPS    fg_dot_groups_avx2
 
 typedef __m256 vf;
 typedef __m256i vmask;

@@ -13,6 +13,7 @@ enum { VL = 16, MR = 14, NR = 32, AP = 16 /* floats a k of a transposed panel */
 #define COPYING_TILES fg_copying_tiles_avx512
 #define COPY_MR       FG_COPY_MR_AVX512
 #define DOTS          fg_dots_avx512
+#define DOT_GROUPS    fg_dot_groups_avx512
 
 typedef __m512 vf;
 typedef __mmask16 vmask;

@@ -149,3 +149,30 @@ DOT_ROW(4)
 #define DOT_LIST(r)                                                                                                              \
     { dot_##r##_1, dot_##r##_2, dot_##r##_3, dot_##r##_4 }
 const fg_dot_fn DOTS[FG_DOT_ROWS][FG_DOT_COLS] = { DOT_LIST(1), DOT_LIST(2), DOT_LIST(3), DOT_LIST(4) };
+
+/* Rows FG_DOT_ROWS at a time: c[r*cr + j*cc] = (or +=) the dot product of row r and column j. One function for all groups,
+ * since a call for each would show. */
+INLINE void dot_groups(const float *x, int64_t sx, const float *y, int64_t sy, int64_t k, int64_t groups, float *c, int64_t cr,
+                       int64_t cc, bool add, int cols) {
+    for (; groups > 0; groups--, x += FG_DOT_ROWS * sx, c += FG_DOT_ROWS * cr) {
+        fg_run run = { x, y, k };
+        float out[FG_DOT_ROWS][FG_DOT_COLS];
+        dot(&run, 1, sx, sy, out, FG_DOT_ROWS, cols);
+        if (add) UNROLL
+        for (int i = 0; i < FG_DOT_ROWS; i++) UNROLL
+        for (int j = 0; j < cols; j++) out[i][j] += c[i * cr + j * cc];
+        UNROLL
+        for (int i = 0; i < FG_DOT_ROWS; i++) UNROLL
+        for (int j = 0; j < cols; j++) c[i * cr + j * cc] = out[i][j];
+    }
+}
+#define DOT_GROUPS_OF(cols)                                                                                                      \
+    static void dot_groups_##cols(const float *x, int64_t sx, const float *y, int64_t sy, int64_t k, int64_t groups, float *c,   \
+                                  int64_t cr, int64_t cc, bool add) {                                                            \
+        dot_groups(x, sx, y, sy, k, groups, c, cr, cc, add, cols);                                                               \
+    }
+DOT_GROUPS_OF(1)
+DOT_GROUPS_OF(2)
+DOT_GROUPS_OF(3)
+DOT_GROUPS_OF(4)
+const fg_dot_groups_fn DOT_GROUPS[FG_DOT_COLS] = { dot_groups_1, dot_groups_2, dot_groups_3, dot_groups_4 };
