@@ -53,6 +53,7 @@ bool fg_wino_axis_of(fg_conv_dir dir, int kernel, int stride, int64_t pad, int64
         }
     }
     a->tiles = ceil_div(longest, a->m);
+    a->last = a->r == 3 ? (int)(longest - (a->tiles - 1) * a->m) : a->m;
     return a->tiles > 0 && (dir != FG_CONV_DX || align(a));
 }
 
@@ -78,25 +79,32 @@ static int64_t direct_taps(int kernel, int stride, int64_t pad, int64_t in, int6
     return count;
 }
 
-static int64_t axis_points(const fg_wino_axis *a) {
+/* Points of all phases, in a whole tile and in the last one. */
+static int64_t axis_points(const fg_wino_axis *a, bool last_tile) {
     int64_t points = 0;
-    for (int i = 0; i < a->phases; i++) points += a->phase[i].points;
+    for (int i = 0; i < a->phases; i++)
+        for (int j = a->phase[i].first; j < a->phase[i].first + a->phase[i].points; j++) points += fg_wino_keeps(a, last_tile, j);
     return points;
 }
+/* Numbers of all windows, and of all tiles in points */
+static int64_t axis_numbers(const fg_wino_axis *a) { return a->tiles * a->n - (a->m - a->last); }
+static int64_t axis_products(const fg_wino_axis *a) { return (a->tiles - 1) * axis_points(a, false) + axis_points(a, true); }
 
-bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir) {
-    enum { CHANNELS = 16, TILES = 28 };
+bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir, fg_isa_level isa) {
+    enum { CHANNELS = 16, TILES = 28, LARGE = 1 << 18 /* weights of 1 MB in points */ };
     fg_wino_geom w;
     if (g->ci < CHANNELS || g->co < CHANNELS || !fg_wino_geom_of(g, dir, &w) || w.tiles < TILES) return false;
     double direct = (double)g->n * (double)direct_taps(g->kh, g->sh, g->pt, g->h, g->oh) *
                     (double)direct_taps(g->kw, g->sw, g->pl, g->w, g->ow) * (double)(g->ci * g->co);
-    /* Transforms and weights in multiply-adds per number, fitted to measurements. */
-    const double per_window = 6, per_output = 6, per_weight = 10;
-    double products = (double)(axis_points(&w.h) * axis_points(&w.w)), all = (double)(w.h.n * w.w.n), tiles = (double)w.tiles;
-    double ci = (double)g->ci, co = (double)g->co, slots = w.slots;
-    double windows = dir == FG_CONV_DX ? all * co : all * slots * ci, outputs = dir == FG_CONV_DX ? all * slots * ci : all * co;
-    double cost =
-        products * tiles * ci * co + tiles * (per_window * windows + per_output * outputs) + per_weight * products * ci * co;
-    /* The direct kernel of DW is the slowest of the three. */
-    return cost < (dir == FG_CONV_DW ? 1.05 : 0.9) * direct;
+    /* In multiply-adds, fitted to measurements of 570 geometries: what each number of a window and of a tile in points costs,
+     * what each weight in points does, if two calls share it. */
+    double weights = (double)(axis_points(&w.h, false) * axis_points(&w.w, false)) * (double)(g->ci * g->co);
+    double products = (double)g->n * (double)(axis_products(&w.h) * axis_products(&w.w)) * (double)(g->ci * g->co);
+    double numbers = (double)g->n * (double)(axis_numbers(&w.h) * axis_numbers(&w.w));
+    numbers *= (double)(dir == FG_CONV_DX ? g->co + w.slots * g->ci : w.slots * g->ci + g->co);
+    double per_weight = dir == FG_CONV_DW ? 3 : weights > LARGE ? 13 : 8;
+    double cost = products + 6.7 * numbers + per_weight * weights;
+    /* What a multiply-add of the direct kernels costs, by direction. */
+    static const double wide[] = { 0.93, 0.97, 1 }, narrow[] = { 0.8, 0.76, 1 };
+    return cost < (isa == FG_ISA_AVX2 ? narrow : wide)[dir] * direct;
 }

@@ -14,7 +14,10 @@
  *      points in use (of 6)           all            without infinity    without 0      without both
  *
  * In two dimensions points, windows and outputs are products of those of the axes: a 5x5 kernel with stride 2 takes 121
- * products for 16 outputs, where direct takes 400. */
+ * products for 16 outputs, where direct takes 400.
+ *
+ * With R = 3 the last tile of an axis leaves out the outputs beyond the map, and as many points with them (the largest
+ * first): an axis of 7 takes 6 + 5 products, not 12. Its transforms are other ones, the transformed weights are the same. */
 #ifndef FG_CONV_WINO_H
 #define FG_CONV_WINO_H
 
@@ -32,12 +35,19 @@ typedef struct fg_wino_phase {
 
 typedef struct fg_wino_axis {
     int n, m, r, stride; /* points, outputs of a tile, window of taps */
+    int last;            /* outputs of the last tile */
     int phases;
     int64_t tiles;
     int64_t w0; /* DX: where in dy the window of tile 0 begins */
     int64_t pad;
     fg_wino_phase phase[2];
 } fg_wino_axis;
+
+/* Whether a tile uses a point: all do, but for the last one. */
+static inline bool fg_wino_keeps(const fg_wino_axis *a, bool last_tile, int point) {
+    static const unsigned six[] = { 0, 0x23, 0x27, 0x37, 0x3f }; /* points 0, 1, -1, 2, -1/2, infinity; by outputs */
+    return !last_tile || a->last == a->m || (six[a->last] >> point & 1);
+}
 
 /* False when the axis has no such form: kernels of 3 to 5 taps with stride 1 or 2 have. `eight`: the eight-point set for five
  * taps with stride 1. */
@@ -50,8 +60,8 @@ typedef struct fg_wino_geom {
 } fg_wino_geom;
 bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w);
 
-/* Whether the products and transforms cost clearly less than a direct sum, in multiply-adds; by geometry alone. */
-bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir);
+/* Whether the products and transforms cost less than a direct sum, in multiply-adds; by geometry and level alone. */
+bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir, fg_isa_level isa);
 
 #if defined(FG_HAVE_X86)
 void fg_kernels_avx2_wino(fg_kernels *k);

@@ -18,11 +18,20 @@
  * small, and the products of a point add up in M. DX has one slot of input, and a product and an output transform for each
  * pair of phases of the output.
  *
+ * The last tile of an axis may use fewer points (conv_wino.h). The tiles of a chunk are therefore sorted by whether they are
+ * last in their row (w) or column (h): those that use a point are then neighbours, whichever point it is.
+ *
+ *      tiles    [ last in w | whole | last in h | last in both ]
+ *      point    used by all     -----------------------------
+ *               not last in h   -------------
+ *               not last in w               -----------------   (without the last group)
+ *
  * Sums over channels are cut into pieces of CHAIN terms, each summed apart: rounding grows with the length of a chain, and
  * Winograd multiplies it (measured: one chain of 256 has twice the error of pieces of 64). */
 #include "conv_wino.h"
 
 enum { CHUNKS_WANTED = 8, M_BYTES = 1 << 20, V_BYTES = 3 << 19, STREAM_BYTES = 32 << 20, LINE = 64 / sizeof(fg_real) };
+enum { LIST = TILE_BLOCK > BLOCK_TILES ? TILE_BLOCK : BLOCK_TILES };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
 /* ---------------------------------------------------------------- transforms of one axis
@@ -43,6 +52,7 @@ typedef void (*pass_fn)(const fg_real *in, int64_t is, int64_t il, fg_real *out,
         for (; lines > 0; lines--, in += il, out += ol) { __VA_ARGS__ }                                                          \
     }
 #include "wino_programs.h"
+#include "wino_edge_programs.h"
 #undef I
 #undef O
 #undef S
@@ -60,15 +70,25 @@ static int points_in_use(const fg_wino_axis *a) {
     return n;
 }
 /* [point 0 missing][infinity missing] */
-static const pass_fn in_six[2][2] = { { in6_all, in6_front }, { in6_behind, in6_middle } };
-static const pass_fn out_six_four[2][2] = { { out6_4_all, out6_4_front }, { out6_4_behind, out6_4_middle } };
+#define BY_POINTS(name)                                                                                                          \
+    {                                                                                                                            \
+        { name##_all, name##_front }, { name##_behind, name##_middle }                                                           \
+    }
 static bool last_missing(const fg_wino_axis *a, const fg_wino_phase *f) { return f->first + f->points < a->n; }
-static pass_fn input_pass(const fg_wino_axis *a, const fg_wino_phase *f) {
-    return a->n == 8 ? in8_all : f ? in_six[f->first][last_missing(a, f)] : in6_all;
+/* `m`: outputs of the tile */
+static pass_fn input_pass(const fg_wino_axis *a, const fg_wino_phase *f, int m) {
+    static const pass_fn six[2][2] = BY_POINTS(in6),
+                         edge[3][2][2] = { BY_POINTS(edge_in1), BY_POINTS(edge_in2), BY_POINTS(edge_in3) };
+    if (a->n == 8) return in8_all;
+    int front = f ? f->first : 0, behind = f && last_missing(a, f);
+    return m < a->m ? edge[m - 1][front][behind] : six[front][behind];
 }
-static pass_fn output_pass(const fg_wino_axis *a, const fg_wino_phase *f) {
+static pass_fn output_pass(const fg_wino_axis *a, const fg_wino_phase *f, int m) {
+    static const pass_fn six[2][2] = BY_POINTS(out6_4),
+                         edge[3][2][2] = { BY_POINTS(edge_out1), BY_POINTS(edge_out2), BY_POINTS(edge_out3) };
     if (a->n == 8) return out8_4_all;
-    return a->m == 4 ? out_six_four[f->first][last_missing(a, f)] : a->m == 3 ? out6_3_all : out6_2_all;
+    if (m < a->m) return edge[m - 1][f->first][last_missing(a, f)];
+    return a->m == 4 ? six[f->first][last_missing(a, f)] : a->m == 3 ? out6_3_all : out6_2_all;
 }
 /* taps of a phase to points (`back`: the transpose) */
 static pass_fn weight_pass(const fg_wino_axis *a, const fg_wino_phase *f, bool back) {
@@ -92,12 +112,54 @@ typedef struct image { /* a batch of maps [N][h][w][c] */
     int64_t h, w, c;
 } image;
 
-typedef struct tile_at { /* image, row and column of a tile */
+typedef struct tile_at { /* image, row and column of a tile; whether it is last in its column (h) and row (w) */
     int64_t n, a, b;
+    bool last_h, last_w;
 } tile_at;
-static tile_at tile_of(const fg_wino_geom *g, int64_t t) {
+
+/* Tiles t0..t1, sorted: last in w, whole, last in h, last in both; where the groups begin. */
+typedef struct tile_list {
+    int64_t n, begin[4];
+    tile_at at[LIST];
+} tile_list;
+enum { LAST_W, WHOLE, LAST_H, LAST_BOTH };
+
+static void list_tiles(const fg_wino_geom *g, int64_t t0, int64_t t1, tile_list *l) {
     int64_t per = g->h.tiles * g->w.tiles;
-    return (tile_at){ t / per, t % per / g->w.tiles, t % g->w.tiles };
+    bool cut_h = g->h.last < g->h.m, cut_w = g->w.last < g->w.m; /* otherwise the last tile is whole */
+    l->n = 0;
+    for (int group = LAST_W; group <= LAST_BOTH; group++) {
+        l->begin[group] = l->n;
+        for (int64_t t = t0; t < t1; t++) {
+            tile_at at = { .n = t / per, .a = t % per / g->w.tiles, .b = t % g->w.tiles };
+            at.last_h = cut_h && at.a == g->h.tiles - 1, at.last_w = cut_w && at.b == g->w.tiles - 1;
+            if (group == (at.last_h ? at.last_w ? LAST_BOTH : LAST_H : at.last_w ? LAST_W : WHOLE)) l->at[l->n++] = at;
+        }
+    }
+}
+
+/* Those of a list that use point (i, j). */
+typedef struct tile_range {
+    int64_t begin, end;
+} tile_range;
+static tile_range tiles_using(const fg_wino_geom *g, const tile_list *l, int i, int j) {
+    bool h = fg_wino_keeps(&g->h, true, i), w = fg_wino_keeps(&g->w, true, j);
+    return (tile_range){ w ? 0 : l->begin[WHOLE], !h ? l->begin[LAST_H] : w ? l->n : l->begin[LAST_BOTH] };
+}
+
+/* The points of a phase (first.. , `points` of them) that a tile uses, as pieces without gaps, counted from `first` on. */
+typedef struct pieces {
+    int n, begin[2], size[2];
+} pieces;
+static pieces pieces_of(const fg_wino_axis *a, bool last_tile, int first, int points) {
+    pieces p = { 0 };
+    for (int i = 0; i < points; i++) {
+        if (!fg_wino_keeps(a, last_tile, first + i)) continue;
+        bool goes_on = p.n && p.begin[p.n - 1] + p.size[p.n - 1] == i;
+        if (!goes_on) p.begin[p.n] = i, p.size[p.n++] = 0;
+        p.size[p.n - 1]++;
+    }
+    return p;
 }
 
 /* Which of the numbers first..end, `step` pixels apart from pixel `at` on, lie in a map of `size` pixels. */
@@ -135,66 +197,79 @@ static void fetch_window(const window *o, int64_t c, int64_t il, int64_t is) {
         for (int j = o->cols.first; j < o->cols.end; j++) v_fetch2(o->at + c + i * il + j * is);
 }
 
-/* Where tiles read a map, and the programs that take what they read to points. */
-typedef struct lattice {
-    pass_fn along_h, along_w;
-    int i0, i1, j0, j1;     /* numbers of a window that the programs read */
-    int points;             /* along the width */
-    int64_t y, x;           /* pixel of number 0 of tile 0 */
-    int64_t tile_y, tile_x; /* pixels from tile to tile, */
-    int64_t sh, sw;         /* and from number to number */
-} lattice;
+/* Along one axis: where tiles read a map, and the programs that take what they read to points; [last tile]. */
+typedef struct reader {
+    pass_fn pass[2];
+    int first, end[2];      /* numbers of a window that the programs read */
+    pieces points[2];       /* that they write */
+    int64_t at, tile, step; /* pixel of number 0 of tile 0; pixels from tile to tile, from number to number */
+} reader;
 
-/* Tiles t0..t1 of a map, channels c0..c0+cn, to out[point][...]: tiles `ldt` apart, panels of NR channels `ldp`, points `ps`.
- * Whole vectors are written, zeros beyond the last channel. */
-static void tiles_to_points(const fg_wino_geom *g, const lattice *l, const image *src, int64_t t0, int64_t t1, int64_t c0,
-                            int64_t cn, fg_real *out, int64_t ps, int64_t ldt, int64_t ldp) {
+static window window_at(const reader *h, const reader *w, const image *src, const tile_at *t) {
+    int64_t y = h->at + h->tile * t->a, x = w->at + w->tile * t->b;
+    return (window){ .at = src->p + ((t->n * src->h + y) * src->w + x) * src->c,
+                     .rows = inside_of(y, h->step, h->first, h->end[t->last_h], src->h),
+                     .cols = inside_of(x, w->step, w->first, w->end[t->last_w], src->w) };
+}
+
+/* The tiles of a list, channels c0..c0+cn of a map, to out[point][...]: tiles `ldt` apart, panels of NR channels `ldp`, points
+ * `ps`. Whole vectors are written, zeros beyond the last channel. */
+static void tiles_to_points(const fg_wino_geom *g, const reader *h, const reader *w, const image *src, const tile_list *tiles,
+                            int64_t c0, int64_t cn, fg_real *out, int64_t ps, int64_t ldt, int64_t ldp) {
     fg_real buf[FG_WINO_POINTS * FG_WINO_POINTS * W], mid[FG_WINO_POINTS * FG_WINO_POINTS * W];
-    int nw = g->w.n, i0 = l->i0, i1 = l->i1, pj = l->points;
-    int64_t row = src->w * src->c, is = l->sw * src->c, il = l->sh * row;
-    window next = { 0 };
-    for (int64_t t = t0 - 1; t < t1; t++) {
+    int nw = g->w.n, i0 = h->first, j0 = w->first;
+    int64_t is = w->step * src->c, il = h->step * src->w * src->c;
+    window next = window_at(h, w, src, &tiles->at[0]);
+    for (int64_t t = 0; t < tiles->n; t++) {
+        const tile_at *at = &tiles->at[t];
         window now = next;
-        if (t + 1 < t1) {
-            tile_at at = tile_of(g, t + 1);
-            int64_t y = l->y + l->tile_y * at.a, x = l->x + l->tile_x * at.b;
-            next.at = src->p + at.n * src->h * row + y * row + x * src->c + c0;
-            next.rows = inside_of(y, l->sh, i0, i1, src->h), next.cols = inside_of(x, l->sw, l->j0, l->j1, src->w);
-            if (t < t0) continue;
-        }
-        bool inside = now.rows.first == i0 && now.rows.end == i1 && now.cols.first == l->j0 && now.cols.end == l->j1;
+        bool more = t + 1 < tiles->n;
+        if (more) next = window_at(h, w, src, at + 1);
+        int i1 = h->end[at->last_h], j1 = w->end[at->last_w];
+        const pieces *pw = &w->points[at->last_w];
+        pass_fn along_h = h->pass[at->last_h], along_w = w->pass[at->last_w];
+        bool inside = now.rows.first == i0 && now.rows.end == i1 && now.cols.first == j0 && now.cols.end == j1;
         if (!inside) clear(buf + i0 * nw * W, (i1 - i0) * nw);
-        for (int64_t c = 0; c < cn; c += W) {
+        for (int64_t c = c0; c < c0 + cn; c += W) {
             const fg_real *from = now.at + c + i0 * il;
             int64_t step = is, line = il;
-            if (t + 1 < t1 && c % LINE == 0) fetch_window(&next, c, il, is);
-            if (!inside || cn - c < W) {
-                copy_window(&now, c, il, is, cn - c, buf, nw);
+            if (more && (c - c0) % LINE == 0) fetch_window(&next, c, il, is);
+            if (!inside || c0 + cn - c < W) {
+                copy_window(&now, c, il, is, c0 + cn - c, buf, nw);
                 from = buf + i0 * nw * W, step = W, line = nw * W;
             }
-            l->along_w(from, step, line, mid + i0 * pj * W, W, pj * W, i1 - i0);
-            l->along_h(mid, pj * W, W, out + c / NR * ldp + c % NR, nw * ps, ps, pj);
+            along_w(from, step, line, mid + i0 * nw * W, W, nw * W, i1 - i0);
+            fg_real *to = out + (c - c0) / NR * ldp + (c - c0) % NR;
+            for (int i = 0; i < pw->n; i++)
+                along_h(mid + pw->begin[i] * W, nw * W, W, to + pw->begin[i] * ps, nw * ps, ps, pw->size[i]);
         }
         out += ldt;
     }
 }
 
-/* Windows of tiles t0..t1, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
- * v[point][tile][ldv]. */
-static void windows_to_points(const fg_wino_geom *g, const image *src, int64_t t0, int64_t t1, int64_t c0, int64_t cn,
-                              const fg_wino_phase *fh, const fg_wino_phase *fw, fg_real *v, int64_t ps, int64_t ldv) {
-    const fg_wino_axis *h = &g->h, *w = &g->w;
-    lattice l = { .along_h = input_pass(h, fh), .along_w = input_pass(w, fw) };
-    if (fh) {
-        l.i0 = fh->first, l.i1 = h->n - last_missing(h, fh), l.j0 = fw->first, l.j1 = w->n - last_missing(w, fw);
-        l.points = fw->points, l.sh = h->stride, l.sw = w->stride;
-        l.y = fh->rho - h->pad - h->stride * fh->place, l.x = fw->rho - w->pad - w->stride * fw->place;
-    } else {
-        l.i1 = h->n, l.j1 = w->n, l.points = w->n, l.sh = l.sw = 1;
-        l.y = h->w0, l.x = w->w0;
+/* One axis of a window; phase f (NULL: the one of DX) */
+static reader window_reader(const fg_wino_axis *a, const fg_wino_phase *f) {
+    reader r = { .end = { a->n, a->n }, .step = 1, .at = a->w0 };
+    int first = 0, points = a->n;
+    if (f) {
+        first = r.first = f->first, points = f->points, r.end[0] = r.end[1] = a->n - last_missing(a, f);
+        r.step = a->stride, r.at = f->rho - a->pad - a->stride * f->place;
     }
-    l.tile_y = l.sh * h->m, l.tile_x = l.sw * w->m;
-    tiles_to_points(g, &l, src, t0, t1, c0, cn, v + (l.i0 * w->n + l.j0) * ps, ps, ldv, NR);
+    r.end[1] -= a->m - a->last;
+    r.tile = r.step * a->m;
+    for (int last = 0; last < 2; last++) {
+        r.pass[last] = input_pass(a, f, last ? a->last : a->m);
+        r.points[last] = pieces_of(a, last, first, points);
+    }
+    return r;
+}
+
+/* Windows of tiles, channels c0..c0+cn of the source, phases fh x fw (NULL: the one of DX) at all their points, to
+ * v[point][tile][ldv]. */
+static void windows_to_points(const fg_wino_geom *g, const image *src, const tile_list *tiles, int64_t c0, int64_t cn,
+                              const fg_wino_phase *fh, const fg_wino_phase *fw, fg_real *v, int64_t ps, int64_t ldv) {
+    reader h = window_reader(&g->h, fh), w = window_reader(&g->w, fw);
+    tiles_to_points(g, &h, &w, src, tiles, c0, cn, v + (h.first * g->w.n + w.first) * ps, ps, ldv, NR);
 }
 
 typedef struct target { /* where the outputs of a phase pair go */
@@ -207,8 +282,9 @@ typedef struct target { /* where the outputs of a phase pair go */
     const fg_kernels *k;
 } target;
 
-static void store_outputs(const target *o, fg_real *tile, int mh, int mw, tile_at at, int64_t c, int64_t n) {
-    int64_t y = o->y0 + o->sh * mh * at.a, x = o->x0 + o->sw * mw * at.b;
+/* tile[mh][mw], whose first output is pixel (y, x) of image `img` */
+static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_t img, int64_t y, int64_t x, int64_t c,
+                          int64_t n) {
     bool inside_act = o->act == FG_ACT_NONE || o->act == FG_ACT_RELU || o->act == FG_ACT_LEAKY_RELU;
     if (o->bias || o->act != FG_ACT_NONE) {
         vf bias = o->bias ? v_loadw(o->bias + c, (size_t)n) : v_zero(), slope = v_set(o->slope), zero = v_zero();
@@ -222,28 +298,41 @@ static void store_outputs(const target *o, fg_real *tile, int mh, int mw, tile_a
         if (!inside_act) o->k->bias_act(tile, NULL, 1, mh * mw * W, o->act, o->slope);
     }
     for (int i = 0; i < mh && y + o->sh * i < o->h; i++) {
-        fg_real *p = o->p + ((at.n * o->h + y + o->sh * i) * o->w + x) * o->c + c;
+        fg_real *p = o->p + ((img * o->h + y + o->sh * i) * o->w + x) * o->c + c;
         for (int j = 0; j < mw && x + o->sw * j < o->w; j++, p += o->sw * o->c)
             v_storew(p, v_load(tile + (i * mw + j) * W), (size_t)n);
     }
 }
 
-/* m[point][panel][tile][NR] of tiles t0..t1 to pixels, channels c0..c0+cn */
+/* m[point][panel][tile][NR] of the tiles of a list to pixels, channels c0..c0+cn */
 static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, const fg_wino_phase *fw, const fg_real *m,
-                              int64_t ps, int64_t t0, int64_t t1, int64_t c0, int64_t cn, const target *o) {
+                              int64_t ps, const tile_list *tiles, int64_t c0, int64_t cn, const target *o) {
     fg_real mid[FG_WINO_OUT * FG_WINO_POINTS * W], tile[FG_WINO_OUT * FG_WINO_OUT * W];
-    pass_fn along_h = output_pass(&g->h, fh), along_w = output_pass(&g->w, fw);
-    int mh = g->h.m, mw = g->w.m, pj = fw->points;
-    m += (fh->first * g->w.n + fw->first) * ps;
-    for (int64_t t = t0; t < t1; t++, m += NR) {
-        tile_at at = tile_of(g, t);
+    int nw = g->w.n, pj = fw->points;
+    m += (fh->first * nw + fw->first) * ps;
+    pass_fn down[2], across[2];
+    pieces points_h[2], points_w[2];
+    for (int last = 0; last < 2; last++) {
+        down[last] = output_pass(&g->h, fh, last ? g->h.last : g->h.m),
+        across[last] = output_pass(&g->w, fw, last ? g->w.last : g->w.m);
+        points_h[last] = pieces_of(&g->h, last, fh->first, fh->points);
+        points_w[last] = pieces_of(&g->w, last, fw->first, pj);
+    }
+    for (int64_t t = 0; t < tiles->n; t++, m += NR) {
+        const tile_at *at = &tiles->at[t];
+        const pieces *pw = &points_w[at->last_w], *ph = &points_h[at->last_h];
+        int mh = at->last_h ? g->h.last : g->h.m, mw = at->last_w ? g->w.last : g->w.m;
+        int64_t y = o->y0 + o->sh * g->h.m * at->a, x = o->x0 + o->sw * g->w.m * at->b;
         for (int64_t c = 0; c < cn; c += W) {
-            if (t + 1 < t1 && c % LINE == 0)
-                for (int i = 0; i < fh->points; i++)
-                    for (int j = 0; j < pj; j++) v_fetch2(m + NR + c / NR * (t1 - t0) * NR + c % NR + (i * g->w.n + j) * ps);
-            along_h(m + c / NR * (t1 - t0) * NR + c % NR, g->w.n * ps, ps, mid, pj * W, W, pj);
-            along_w(mid, W, pj * W, tile, W, mw * W, mh);
-            store_outputs(o, tile, mh, mw, at, c0 + c, cn - c);
+            const fg_real *from = m + c / NR * tiles->n * NR + c % NR;
+            if (t + 1 < tiles->n && c % LINE == 0) /* the next tile has the same points, or more or fewer */
+                for (int i = 0; i < ph->n; i++)
+                    for (int a = ph->begin[i]; a < ph->begin[i] + ph->size[i]; a++)
+                        for (int j = 0; j < pj; j++) v_fetch2(from + NR + (a * nw + j) * ps);
+            for (int i = 0; i < pw->n; i++)
+                down[at->last_h](from + pw->begin[i] * ps, nw * ps, ps, mid + pw->begin[i] * W, pj * W, W, pw->size[i]);
+            across[at->last_w](mid, W, pj * W, tile, W, mw * W, mh);
+            store_outputs(o, tile, mh, mw, at->n, y, x, c0 + c, cn - c);
         }
     }
 }
@@ -350,25 +439,29 @@ typedef struct job {
     image src;
     target out;
     fg_real *v, *m;
-    int64_t t0, t1, p0, p1; /* tiles and panels of the chunk */
+    tile_list tiles; /* of the chunk, */
+    int64_t p0, p1;  /* and its panels */
 } job;
 
-/* m[point][panel][tile][NR] = (or +=) v[point][tile][...] times U of the given slots; v holds slots from `first` on */
-static void multiply(const job *z, int point, int first, const int *slots, int count, bool add) {
+/* m[point][panel][tile][NR] = (or +=) v[point][tile][...] times U of the given slots, for the tiles that use point (i, j); v
+ * holds slots from `first` on */
+static void multiply(const job *z, int i, int j, int first, const int *slots, int count, bool add) {
     const int64_t *q = z->p->priv;
-    int64_t sc = whole_vectors(source_channels(z->p)), tiles = z->t1 - z->t0, oc = output_channels(z->p);
-    int64_t chain = chain_of(&z->w), pieces = ceil_div(sc, chain);
-    const fg_real *v = z->v + point * q[Q_PSV];
+    int point = i * z->w.w.n + j;
+    tile_range range = tiles_using(&z->w, &z->tiles, i, j);
+    int64_t sc = whole_vectors(source_channels(z->p)), tiles = range.end - range.begin, oc = output_channels(z->p);
+    int64_t chain = chain_of(&z->w), parts = ceil_div(sc, chain);
+    const fg_real *v = z->v + point * q[Q_PSV] + range.begin * q[Q_LDV];
     product_run runs[MAX_RUNS];
     for (int64_t panel = z->p0; panel < z->p1; panel++) {
-        fg_real *c = z->m + point * q[Q_PSM] + (panel - z->p0) * tiles * NR;
+        fg_real *c = z->m + point * q[Q_PSM] + ((panel - z->p0) * z->tiles.n + range.begin) * NR;
         int n = 0;
         int64_t sum = 0;
         bool more = add;
         for (int s = 0; s < count; s++) {
             const fg_real *b = packed_at(z->p, &z->w, z->packed, slots[s], point, panel);
-            for (int64_t i = 0; i < pieces; i++) {
-                int64_t k = sc * i / pieces, len = sc * (i + 1) / pieces - k;
+            for (int64_t e = 0; e < parts; e++) {
+                int64_t k = sc * e / parts, len = sc * (e + 1) / parts - k;
                 runs[n] = (product_run){ v + (slots[s] - first) * sc + k, b + k * NR, len, sum == 0 || sum + len > chain };
                 sum = runs[n].starts ? len : sum + len;
                 if (++n < MAX_RUNS) continue;
@@ -389,31 +482,31 @@ static void run_fwd(job *z) {
     for (int first = 0; first < w->slots; first += (int)q[Q_SLOTS]) {
         int end = first + (int)q[Q_SLOTS];
         for (int s = first; s < end; s++)
-            windows_to_points(w, &z->src, z->t0, z->t1, 0, z->src.c, &w->h.phase[s / w->w.phases], &w->w.phase[s % w->w.phases],
+            windows_to_points(w, &z->src, &z->tiles, 0, z->src.c, &w->h.phase[s / w->w.phases], &w->w.phase[s % w->w.phases],
                               z->v + (s - first) * sc, q[Q_PSV], q[Q_LDV]);
         for (int i = 0; i < w->h.n; i++)
             for (int j = 0; j < w->w.n; j++) { /* slot 0 has the most taps, so its points are all that there are */
                 int slots[4], n = 0;
                 for (int s = first; s < end; s++)
                     if (uses(&w->h.phase[s / w->w.phases], i) && uses(&w->w.phase[s % w->w.phases], j)) slots[n++] = s;
-                if (n) multiply(z, i * w->w.n + j, first, slots, n, first > 0);
+                if (n) multiply(z, i, j, first, slots, n, first > 0);
             }
     }
-    points_to_outputs(w, &w->h.phase[0], &w->w.phase[0], z->m, q[Q_PSM], z->t0, z->t1, c0, cn, &z->out);
+    points_to_outputs(w, &w->h.phase[0], &w->w.phase[0], z->m, q[Q_PSM], &z->tiles, c0, cn, &z->out);
 }
 
 static void run_dx(job *z) {
     const int64_t *q = z->p->priv;
     const fg_wino_geom *w = &z->w;
     int64_t c0 = z->p0 * NR, cn = min64(z->p1 * NR, z->out.c) - c0;
-    windows_to_points(w, &z->src, z->t0, z->t1, 0, z->src.c, NULL, NULL, z->v, q[Q_PSV], q[Q_LDV]);
+    windows_to_points(w, &z->src, &z->tiles, 0, z->src.c, NULL, NULL, z->v, q[Q_PSV], q[Q_LDV]);
     for (int s = 0; s < w->slots; s++) {
         const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
         for (int i = fh->first; i < fh->first + fh->points; i++)
-            for (int j = fw->first; j < fw->first + fw->points; j++) multiply(z, i * w->w.n + j, s, &s, 1, false);
+            for (int j = fw->first; j < fw->first + fw->points; j++) multiply(z, i, j, s, &s, 1, false);
         z->out.y0 = fh->q * w->h.stride + fh->rho - w->h.pad, z->out.sh = w->h.stride;
         z->out.x0 = fw->q * w->w.stride + fw->rho - w->w.pad, z->out.sw = w->w.stride;
-        points_to_outputs(w, fh, fw, z->m, q[Q_PSM], z->t0, z->t1, c0, cn, &z->out);
+        points_to_outputs(w, fh, fw, z->m, q[Q_PSM], &z->tiles, c0, cn, &z->out);
     }
 }
 
@@ -443,7 +536,7 @@ static void run_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, in
                       .slope = a->slope,
                       .k = fg_kernels_for(ISA_LEVEL) };
     int64_t tc = chunk / q[Q_PANEL_CHUNKS], pc = chunk % q[Q_PANEL_CHUNKS], panels = ceil_div(z.out.c, NR);
-    z.t0 = z.w.tiles * tc / q[Q_TILE_CHUNKS], z.t1 = z.w.tiles * (tc + 1) / q[Q_TILE_CHUNKS];
+    list_tiles(&z.w, z.w.tiles * tc / q[Q_TILE_CHUNKS], z.w.tiles * (tc + 1) / q[Q_TILE_CHUNKS], &z.tiles);
     z.p0 = panels * pc / q[Q_PANEL_CHUNKS], z.p1 = panels * (pc + 1) / q[Q_PANEL_CHUNKS];
     if (dx) run_dx(&z);
     else run_fwd(&z);

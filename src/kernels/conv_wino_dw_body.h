@@ -49,24 +49,31 @@ static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
     }
 }
 
-static pass_fn lift_pass(const fg_wino_axis *a) {
-    if (a->m == 4 && a->n == 6) return points_in_use(a) < 6 ? lift6_4_front : lift6_4;
+/* `m`: outputs of the tile */
+static pass_fn lift_pass(const fg_wino_axis *a, int m) {
+    static const pass_fn edge[3][2] = { { edge_lift1_all, edge_lift1_front },
+                                        { edge_lift2_all, edge_lift2_front },
+                                        { edge_lift3_all, edge_lift3_front } };
+    bool front = points_in_use(a) < a->n;
+    if (m < a->m) return edge[m - 1][front];
+    if (a->m == 4 && a->n == 6) return front ? lift6_4_front : lift6_4;
     return a->n == 8 ? lift8_4 : a->m == 3 ? lift6_3 : lift6_2;
 }
 
-/* dy of tiles t0..t1, channels c0..c0+cn, to y[point][panel][tile][NR] */
-static void outputs_to_points(const fg_wino_geom *g, const image *dy, int64_t t0, int64_t t1, int64_t c0, int64_t cn, fg_real *y,
+static reader output_reader(const fg_wino_axis *a) {
+    reader r = { .end = { a->m, a->last }, .tile = a->m, .step = 1 };
+    for (int last = 0; last < 2; last++) {
+        r.pass[last] = lift_pass(a, last ? a->last : a->m);
+        r.points[last] = pieces_of(a, last, 0, points_in_use(a));
+    }
+    return r;
+}
+
+/* dy of the tiles of a list, channels c0..c0+cn, to y[point][panel][tile][NR] */
+static void outputs_to_points(const fg_wino_geom *g, const image *dy, const tile_list *tiles, int64_t c0, int64_t cn, fg_real *y,
                               int64_t ps) {
-    lattice l = { .along_h = lift_pass(&g->h),
-                  .along_w = lift_pass(&g->w),
-                  .i1 = g->h.m,
-                  .j1 = g->w.m,
-                  .points = points_in_use(&g->w),
-                  .tile_y = g->h.m,
-                  .tile_x = g->w.m,
-                  .sh = 1,
-                  .sw = 1 };
-    tiles_to_points(g, &l, dy, t0, t1, c0, cn, y, ps, NR, (t1 - t0) * NR);
+    reader h = output_reader(&g->h), w = output_reader(&g->w);
+    tiles_to_points(g, &h, &w, dy, tiles, c0, cn, y, ps, NR, tiles->n * NR);
 }
 
 /* du[point][panel][slot, ci][NR] of channels c0.. x o0.. to dw[kh][kw][ci][co] */
@@ -111,20 +118,25 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
     if (whole_vectors(cn) < cb) /* rows without a channel: never written again */
         for (int64_t i = 0; i < points * q[Q_PSV]; i++) v[i] = 0;
     for (int64_t t0 = begin; t0 < end; t0 += q[Q_BLOCK]) {
-        int64_t t1 = min64(end, t0 + q[Q_BLOCK]);
+        tile_list tiles;
+        list_tiles(&w, t0, min64(end, t0 + q[Q_BLOCK]), &tiles);
         for (int s = 0; s < w.slots; s++)
-            windows_to_points(&w, &x, t0, t1, c0, cn, &w.h.phase[s / w.w.phases], &w.w.phase[s % w.w.phases], v + s * cb,
+            windows_to_points(&w, &x, &tiles, c0, cn, &w.h.phase[s / w.w.phases], &w.w.phase[s % w.w.phases], v + s * cb,
                               q[Q_PSV], q[Q_LDV]);
-        outputs_to_points(&w, &dy, t0, t1, o0, on, y, q[Q_PSY]);
+        outputs_to_points(&w, &dy, &tiles, o0, on, y, q[Q_PSY]);
         for (int i = 0; i < w.h.n; i++)
             for (int j = 0; j < w.w.n; j++) {
                 int point = i * w.w.n + j;
+                tile_range used = tiles_using(&w, &tiles, i, j);
+                if (used.begin == used.end && t0 > begin) continue; /* of nothing, the first sum is zeros */
+                const fg_real *v_used = v + point * q[Q_PSV] + used.begin * q[Q_LDV];
+                const fg_real *y_used = y + point * q[Q_PSY] + used.begin * NR;
                 for (int s = 0, e; s < w.slots; s = e + 1) { /* neighbouring slots at once */
                     for (e = s; e < w.slots && uses(&w.h.phase[e / w.w.phases], i) && uses(&w.w.phase[e % w.w.phases], j); e++) {}
                     if (e == s) continue;
                     for (int64_t o = 0; o < on; o += NR)
-                        mul_columns(v + point * q[Q_PSV] + s * cb, q[Q_LDV], y + point * q[Q_PSY] + o * (t1 - t0), t1 - t0,
-                                    chain_of(&w), (e - s) * cb, du + point * q[Q_PSD] + (o / NR * rows + s * cb) * NR,
+                        mul_columns(v_used + s * cb, q[Q_LDV], y_used + o * tiles.n, used.end - used.begin, chain_of(&w),
+                                    (e - s) * cb, du + point * q[Q_PSD] + (o / NR * rows + s * cb) * NR,
                                     min64(NR, whole_vectors(on - o)), t0 > begin);
                 }
             }
@@ -145,10 +157,12 @@ static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chu
     }
 }
 
+static bool pays(const fg_conv_geom *g, fg_conv_dir dir) { return fg_wino_pays(g, dir, ISA_LEVEL); }
+
 static const fg_conv_kernel winograd = { .name = "winograd",
                                          .isa = ISA_LEVEL,
                                          .needs = FG_CONV_FAST,
-                                         .fits = fg_wino_pays,
+                                         .fits = pays,
                                          .plan = plan_wino,
                                          .pack = pack_wino,
                                          .run = run_wino,

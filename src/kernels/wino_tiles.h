@@ -142,7 +142,7 @@ static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead,
  * added up before they meet c. k is BLOCK_TILES at most. */
 static void mul_columns(const float *a, int64_t lda, const float *b, int64_t k, int64_t chain, int64_t rows, float *c,
                         int64_t cols, bool add) {
-    int64_t sums = (k + chain - 1) / chain;
+    int64_t sums = k > chain ? (k + chain - 1) / chain : 1; /* also of nothing */
 #if TWO_LEVELS
     bool wide = cols > W;
     int64_t parts = tile_count(rows, wide ? SR : SR_NARROW);

@@ -2,13 +2,51 @@
 -- exactly, in rational numbers, for every window that the kernels use.
 local make = dofile "tests/support/make_winograd.lua"
 
+local rat = make.rational
+local function apply(matrix, x)
+  local y = {}
+  for i, row in ipairs(matrix) do
+    y[i] = rat(0)
+    for j, c in ipairs(row) do
+      y[i] = y[i] + c * x[j]
+    end
+  end
+  return y
+end
+
+-- At [ (G taps) * (Bt window) ] is the sliding product of the two, for m outputs
+local function check(At, G, Bt, m, taps, window)
+  local u, v = apply(G, taps), apply(Bt, window)
+  for i = 1, #u do
+    u[i] = u[i] * v[i]
+  end
+  local y = apply(At, u)
+  for o = 1, m do
+    local want = rat(0)
+    for k = 1, #taps do
+      want = want + window[o + k - 1] * taps[k]
+    end
+    assert.equal(tostring(want), tostring(y[o]))
+  end
+end
+
+local function some_window(n)
+  local d = {}
+  for i = 1, n do
+    d[i] = rat((i * i * 7 + 3) % 11 - 5)
+  end
+  return d
+end
+
 describe("winograd matrices", function()
-  it("are those of the header", function()
-    local f = assert(io.open "src/kernels/wino_programs.h")
-    local text = f:read "a"
-    f:close()
-    assert.equal(make.header(), text)
-  end)
+  for name, text in pairs { ["wino_programs.h"] = make.header(), ["wino_edge_programs.h"] = make.edge_header() } do
+    it("are those of " .. name, function()
+      local f = assert(io.open("src/kernels/" .. name))
+      local there = f:read "a"
+      f:close()
+      assert.equal(text, there)
+    end)
+  end
 
   for _, set in ipairs { { "six", make.SIX, { 3, 4, 5 } }, { "eight", make.EIGHT, { 5 } } } do
     for _, r in ipairs(set[3]) do
@@ -16,40 +54,40 @@ describe("winograd matrices", function()
         local n = #set[2] + 1
         local m = n + 1 - r
         local At, G, Bt = make.matrices(set[2], m, r)
-        local rat = function(v)
-          return G[n][r] * make.rational(v)
-        end
-        local d, g = {}, {}
-        for i = 1, n do
-          d[i] = rat((i * i * 7 + 3) % 11 - 5)
-        end
+        local g = {}
         for k = 1, r do
           g[k] = rat((k * 5 + 2) % 7 - 3)
         end
-        local function apply(matrix, x)
-          local y = {}
-          for i, row in ipairs(matrix) do
-            y[i] = rat(0)
-            for j, c in ipairs(row) do
-              y[i] = y[i] + c * x[j]
-            end
-          end
-          return y
-        end
-        local u, v = apply(G, g), apply(Bt, d)
-        for i = 1, n do
-          u[i] = u[i] * v[i]
-        end
-        local y = apply(At, u)
-        for o = 1, m do
-          local want = rat(0)
-          for k = 1, r do
-            want = want + d[o + k - 1] * g[k]
-          end
-          assert.equal(tostring(want), tostring(y[o]))
-        end
+        check(At, G, Bt, m, g, some_window(n))
       end)
     end
+  end
+
+  -- the last tile of an axis shares the transformed weights of all, whichever of its three taps a phase has
+  for m = 1, 3 do
+    it(("of a last tile of %d share G with whole tiles"):format(m), function()
+      local _, G = make.matrices(make.SIX, 4, 3)
+      local At, Bt = make.edge_matrices(make.SIX, m)
+      for _, taps in ipairs { { 2, -3, 5 }, { 2, -3, 0 }, { 0, -3, 5 }, { 0, 7, 0 } } do
+        for k = 1, 3 do
+          taps[k] = rat(taps[k])
+        end
+        check(At, G, Bt, m, taps, some_window(m + 2))
+        -- without taps in front, or behind, the points 0 and infinity do not matter
+        local u = apply(G, taps)
+        assert.equal(taps[1].n == 0, u[1].n == 0)
+        assert.equal(taps[3].n == 0, u[6].n == 0)
+      end
+      local used = 0
+      for i = 1, 6 do
+        local any = false
+        for j = 1, m + 2 do
+          any = any or Bt[i][j].n ~= 0
+        end
+        used = used + (any and 1 or 0)
+      end
+      assert.equal(m + 2, used)
+    end)
   end
 
   it("become programs that compute the same", function()

@@ -1,13 +1,20 @@
 -- Writes src/kernels/wino_programs.h: the transforms of Winograd's convolution for the two sets of points that the kernels
--- use, as straight-line programs. Run it again after a change here:
+-- use, as straight-line programs; and src/kernels/wino_edge_programs.h: those of the last tile of an axis, which has fewer
+-- outputs. Run it again after a change here:
 --
 --   lua5.4 tests/support/make_winograd.lua > src/kernels/wino_programs.h
+--   lua5.4 tests/support/make_winograd.lua edge > src/kernels/wino_edge_programs.h
 --
 -- Points in, exact rational matrices out (Toom and Cook's construction; Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308).
 -- For m outputs of a kernel with r taps and n = m + r - 1 points, the last of which is infinity,
 --
 --   y = A^T [ (G g) * (B^T d) ],   A[i][k] = p_i^k,   G[i][k] = p_i^k / prod_{j /= i} (p_i - p_j),
 --   row i of B^T: the coefficients of prod_{j /= i} (x - p_j); the last row: those of prod_j (x - p_j).
+--
+-- The last tile of an axis may have m' < m outputs. It needs only n' = m' + r - 1 of the points, and reads n' numbers. So that it
+-- shares G, and with it the transformed weights, what its own G would have instead goes to its B^T: with S the points in use,
+--
+--   row i of its B^T: prod over d not in S of (p_i - p_d), times the coefficients of prod over j in S, j /= i, of (x - p_j).
 --
 -- A transform is applied millions of times, so each matrix becomes a program: pairs of terms that several rows share are
 -- computed once (greedy elimination of common subexpressions).
@@ -120,6 +127,42 @@ function M.matrices(points, m, r)
   return At, G, Bt
 end
 
+-- The points of the six-point set that a last tile of m outputs of a kernel with three taps uses (6: infinity): the largest
+-- are left out first.
+M.EDGE = { { 1, 2, 6 }, { 1, 2, 3, 6 }, { 1, 2, 3, 5, 6 } }
+
+-- Its matrices: At[m][6] and Bt[6][m + 2], zero where a point is not in use; G is that of M.matrices(points, 4, 3).
+function M.edge_matrices(points, m)
+  local kept, subset = {}, {}
+  for _, i in ipairs(M.EDGE[m]) do
+    kept[i] = true
+    subset[#subset + 1] = points[i] -- infinity is not among them
+  end
+  local At, _, Bt = M.matrices(subset, m, 3)
+  local wide, tall = {}, {}
+  for k = 1, m do
+    wide[k] = {}
+  end
+  local at = 0
+  for i = 1, 6 do
+    at = at + (kept[i] and 1 or 0)
+    local f = ONE
+    for d = 1, 5 do
+      if i < 6 and not kept[d] then
+        f = f * (points[i] - points[d])
+      end
+    end
+    tall[i] = {}
+    for j = 1, m + 2 do
+      tall[i][j] = kept[i] and f * Bt[at][j] or ZERO
+    end
+    for k = 1, m do
+      wide[k][i] = kept[i] and At[k][at] or ZERO
+    end
+  end
+  return wide, tall
+end
+
 -- ---------------------------------------------------------------- matrix to program
 local function term(c, x, sum)
   local lit = ("S(%s)"):format(c.d == 1 and ("%d"):format(c.n) or ("%.17g"):format(c.n / c.d))
@@ -133,7 +176,7 @@ local function term(c, x, sum)
   return ("FMA(%s, %s, %s)"):format(lit, x, sum)
 end
 
--- Lines of C that compute y = rows x; reads I(j), writes O(i, value).
+-- Lines of C that compute y = rows x; reads I(j), writes O(i, value), but where a row is zero.
 function M.program(rows, inputs)
   local names, expr, lines, ops = {}, {}, {}, 0
   for j = 1, inputs do
@@ -199,7 +242,7 @@ function M.program(rows, inputs)
       sum = term(q[1], q[2], sum)
       ops = ops + 1
     end
-    lines[i] = ("O(%d, %s);"):format(i - 1, sum or "ZERO")
+    lines[#lines + 1] = sum and ("O(%d, %s);"):format(i - 1, sum)
   end
   local used = {}
   for i = 1, #rows do
@@ -245,25 +288,31 @@ local function some_columns(a, first, last)
   return transposed(some_rows(transposed(a), first, last))
 end
 
-function M.header()
+-- The lines of a file, and a function that adds a program to it.
+local function file(name)
   local out = {
-    "/* wino_programs.h: made by tests/support/make_winograd.lua, which explains it; do not edit. Included by",
+    ("/* %s: made by tests/support/make_winograd.lua, which explains it; do not edit. Included by"):format(name),
     " * conv_wino_body.h, which defines PROGRAM and the words that the programs are written in. */",
     "/* clang-format off */",
   }
-  local function emit(name, rows, inputs)
+  return out, function(program, rows, inputs)
     local lines, ops = M.program(rows, inputs)
     out[#out + 1] = ("/* %d inputs, %d outputs, %d operations */"):format(inputs, #rows, ops)
-    out[#out + 1] = ("PROGRAM(%s,"):format(name)
+    out[#out + 1] = ("PROGRAM(%s,"):format(program)
     for _, l in ipairs(lines) do
       out[#out + 1] = "    " .. l
     end
     out[#out + 1] = ")"
   end
+end
+
+-- which points are in use: all, without infinity (taps in front), without 0 (behind), without both (in the middle)
+local masks = { { "all", 1, 0 }, { "front", 1, 1 }, { "behind", 2, 0 }, { "middle", 2, 1 } }
+
+function M.header()
+  local out, emit = file "wino_programs.h"
   local _, _, B6 = M.matrices(M.SIX, 4, 3)
   local _, _, B8 = M.matrices(M.EIGHT, 4, 5)
-  -- which points are in use: all, without infinity (taps in front), without 0 (behind), without both (in the middle)
-  local masks = { { "all", 1, 0 }, { "front", 1, 1 }, { "behind", 2, 0 }, { "middle", 2, 1 } }
   out[#out + 1] = "\n/* B^T: a window of the input to points */"
   for _, q in ipairs(masks) do
     emit("in6_" .. q[1], some_rows(B6, q[2], 6 - q[3]), 6)
@@ -308,7 +357,25 @@ function M.header()
   return table.concat(out, "\n") .. "\n"
 end
 
+function M.edge_header()
+  local out, emit = file "wino_edge_programs.h"
+  for m = 3, 1, -1 do
+    local At, Bt = M.edge_matrices(M.SIX, m)
+    out[#out + 1] = ("\n/* a last tile of %d: B^T, A^T, A */"):format(m)
+    for _, q in ipairs(masks) do
+      emit(("edge_in%d_%s"):format(m, q[1]), some_rows(Bt, q[2], 6 - q[3]), m + 2)
+    end
+    for _, q in ipairs(masks) do
+      emit(("edge_out%d_%s"):format(m, q[1]), some_columns(At, q[2], 6 - q[3]), 6 - q[3] - q[2] + 1)
+    end
+    emit(("edge_lift%d_all"):format(m), transposed(At), m)
+    emit(("edge_lift%d_front"):format(m), some_rows(transposed(At), 1, 5), m)
+  end
+  out[#out + 1] = "/* clang-format on */"
+  return table.concat(out, "\n") .. "\n"
+end
+
 if arg and arg[0] and arg[0]:match "make_winograd%.lua$" then
-  io.write(M.header())
+  io.write(arg[1] == "edge" and M.edge_header() or M.header())
 end
 return M
