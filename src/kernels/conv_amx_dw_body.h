@@ -271,7 +271,8 @@ static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, 
 }
 
 /* out = the partials, in order */
-static void conv_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
+static void conv_finish(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+    (void)worker;
     enum { SOME = 256 };
     int64_t size = (int64_t)p->g.kh * p->g.kw * p->g.ci * p->g.co, end = size * (chunk + 1) / p->finish_chunks;
     const float *parts = a->partials;

@@ -175,7 +175,8 @@ static void run_dw(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, 
 }
 
 /* out = the sum of the partials in order; those of SWAPPED are [tap][CO][CI] */
-static void finish_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
+static void finish_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+    (void)worker;
     const fg_conv_geom *g = &p->g;
     int64_t block = g->ci * g->co, size = (int64_t)g->kh * g->kw * block, end = size * (chunk + 1) / p->finish_chunks;
     const float *parts = a->partials;

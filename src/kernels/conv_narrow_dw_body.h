@@ -144,7 +144,8 @@ static void run_dw(const job *z, int64_t chunk) {
 
 /* out = the sum of the groups' partials in order, a chunk being some taps; those of a flipped problem are [taps
  * backwards][CO][CI] */
-static void narrow_finish(const fg_conv_plan *p, const fg_conv_args *args, int chunk) {
+static void narrow_finish(const fg_conv_plan *p, const fg_conv_args *args, int chunk, int worker) {
+    (void)worker;
     const fg_conv_geom *g = &p->g;
     int64_t block = g->ci * g->co, taps = (int64_t)g->kh * g->kw, end = taps * (chunk + 1) / p->finish_chunks;
     for (int64_t t = taps * chunk / p->finish_chunks; t < end; t++) {

@@ -31,7 +31,7 @@
 #include "conv_wino.h"
 
 enum { CHUNKS_WANTED = 8, M_BYTES = 1 << 20, V_BYTES = 3 << 19, STREAM_BYTES = 32 << 20, LINE = 64 / sizeof(fg_real) };
-enum { LIST = TILE_BLOCK > BLOCK_TILES ? TILE_BLOCK : BLOCK_TILES };
+enum { LIST = 72 /* tiles that are worked on at once, at most */ };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
 /* ---------------------------------------------------------------- transforms of one axis
@@ -343,14 +343,8 @@ static int64_t output_channels(const fg_conv_plan *p) { return p->dir == FG_CONV
 static int64_t whole_vectors(int64_t c) { return ceil_div(c, W) * W; }
 static int64_t odd_lines(int64_t count) { return (ceil_div(count, LINE) | 1) * LINE; }
 
-static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p);
-
-static void plan_wino(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
+static void plan_packed(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     *p = (fg_conv_plan){ .g = *g, .dir = dir };
-    if (dir == FG_CONV_DW) {
-        plan_wino_dw(g, p);
-        return;
-    }
     fg_wino_geom w;
     fg_wino_geom_of(g, dir, &w);
     int64_t *q = p->priv, sc = whole_vectors(source_channels(p)), points = w.h.n * w.w.n;
@@ -381,52 +375,90 @@ static fg_real *packed_at(const fg_conv_plan *p, const fg_wino_geom *w, const vo
     return (fg_real *)packed + (slot * w->h.n * w->w.n + point) * p->priv[Q_PSU] + panel * whole_vectors(source_channels(p)) * NR;
 }
 
-/* taps[kh][kw][NR] of source channel c to all points of all slots */
-static void weights_to_points(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *taps, void *packed, int64_t panel,
-                              int64_t c) {
-    int64_t kw = p->g.kw, ps = p->priv[Q_PSU];
-    bool stream = p->packed > STREAM_BYTES && (int)W == (int)LINE && (uintptr_t)packed % 64 == 0; /* half lines are slow */
-    fg_real mid[5 * FG_WINO_POINTS * W], all[FG_WINO_POINTS * FG_WINO_POINTS * W];
-    for (int s = 0; s < w->slots; s++) {
-        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
-        pass_fn along_w = weight_pass(&w->w, fw, false), along_h = weight_pass(&w->h, fh, false);
-        int sh = w->h.stride, sw = w->w.stride, pj = fw->points;
-        const fg_real *from = taps + (first_tap(fh, sh, p->dir) * kw + first_tap(fw, sw, p->dir)) * NR;
-        fg_real *u = packed_at(p, w, packed, s, fh->first * w->w.n + fw->first, panel) + c * NR;
-        for (int64_t v = 0; v < NR; v += W) {
-            along_w(from + v, tap_step(sw, p->dir) * NR, tap_step(sh, p->dir) * kw * NR, mid, W, pj * W, fh->taps);
-            if (!stream) {
-                along_h(mid, pj * W, W, u + v, w->w.n * ps, ps, pj);
+/* The taps of a slot, source channels c0..c0+n, output channels o0..o0+NR: to block[channel][row][column][NR], zeros beyond
+ * the last output. */
+static void slot_taps(const fg_conv_plan *p, const fg_wino_geom *w, int slot, const fg_real *weights, int64_t c0, int64_t n,
+                      int64_t o0, fg_real *block) {
+    const fg_conv_geom *g = &p->g;
+    const fg_wino_phase *fh = &w->h.phase[slot / w->w.phases], *fw = &w->w.phase[slot % w->w.phases];
+    int64_t cols = min64(NR, output_channels(p) - o0), taps = (int64_t)fh->taps * fw->taps;
+    if (cols < NR)
+        for (int64_t i = 0; i < n * taps * NR; i++) block[i] = 0;
+    for (int a = 0; a < fh->taps; a++)
+        for (int b = 0; b < fw->taps; b++) {
+            int64_t row = first_tap(fh, w->h.stride, p->dir) + a * tap_step(w->h.stride, p->dir);
+            int64_t col = first_tap(fw, w->w.stride, p->dir) + b * tap_step(w->w.stride, p->dir);
+            const fg_real *s = weights + (row * g->kw + col) * g->ci * g->co;
+            fg_real *to = block + (a * fw->taps + b) * NR;
+            if (p->dir == FG_CONV_DX) {
+                fg_kernels_for(ISA_LEVEL)->transpose2d(s + o0 * g->co + c0, g->co, to, taps * NR, cols, n);
                 continue;
             }
-            along_h(mid, pj * W, W, all, pj * W, W, pj);
-            for (int i = 0; i < fh->points; i++)
-                for (int j = 0; j < pj; j++) v_stream(u + v + (i * w->w.n + j) * ps, v_load(all + (i * pj + j) * W));
+            for (int64_t r = 0; r < n; r++)
+                for (int64_t j = 0; j < cols; j++) to[r * taps * NR + j] = s[(c0 + r) * g->co + o0 + j];
         }
+}
+
+/* They of one channel to points u[point][...][NR], points `ps` apart; past the caches if `stream`. */
+static void taps_to_points(const fg_wino_geom *w, int slot, const fg_real *taps, fg_real *u, int64_t ps, bool stream) {
+    fg_real mid[5 * FG_WINO_POINTS * W], all[FG_WINO_POINTS * FG_WINO_POINTS * W];
+    const fg_wino_phase *fh = &w->h.phase[slot / w->w.phases], *fw = &w->w.phase[slot % w->w.phases];
+    pass_fn along_w = weight_pass(&w->w, fw, false), along_h = weight_pass(&w->h, fh, false);
+    int pj = fw->points, nw = w->w.n;
+    u += (fh->first * nw + fw->first) * ps;
+    for (int64_t v = 0; v < NR; v += W) {
+        along_w(taps + v, NR, fw->taps * NR, mid, W, pj * W, fh->taps);
+        if (!stream) {
+            along_h(mid, pj * W, W, u + v, nw * ps, ps, pj);
+            continue;
+        }
+        along_h(mid, pj * W, W, all, pj * W, W, pj);
+        for (int i = 0; i < fh->points; i++)
+            for (int j = 0; j < pj; j++) v_stream(u + v + (i * nw + j) * ps, v_load(all + (i * pj + j) * W));
     }
 }
 
-/* A chunk: one panel, PACK_ROWS source channels. */
+/* A chunk: one panel, PACK_ROWS source channels; the vector that the last of them fills is zeros beyond. */
 static void pack_wino(const fg_conv_plan *p, const fg_real *weights, void *packed, int chunk) {
     fg_wino_geom w;
     fg_wino_geom_of(&p->g, p->dir, &w);
-    const fg_conv_geom *g = &p->g;
     int64_t sc = source_channels(p), groups = ceil_div(whole_vectors(sc), PACK_ROWS), panel = chunk / groups;
-    int64_t c0 = chunk % groups * PACK_ROWS, c1 = min64(whole_vectors(sc), c0 + PACK_ROWS), o0 = panel * NR;
-    int64_t rows = max64(0, min64(sc, c1) - c0), cols = min64(NR, output_channels(p) - o0), taps = (int64_t)g->kh * g->kw;
-    fg_real block[PACK_ROWS * 25 * NR]; /* [channel][tap][NR] */
-    for (int64_t i = 0; i < PACK_ROWS * 25 * NR; i++) block[i] = 0;
-    for (int64_t t = 0; t < taps; t++) {
-        const fg_real *s = weights + t * g->ci * g->co;
-        if (p->dir == FG_CONV_DX) {
-            fg_kernels_for(ISA_LEVEL)->transpose2d(s + o0 * g->co + c0, g->co, block + t * NR, taps * NR, cols, rows);
-            continue;
-        }
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t j = 0; j < cols; j++) block[(r * taps + t) * NR + j] = s[(c0 + r) * g->co + o0 + j];
+    int64_t c0 = chunk % groups * PACK_ROWS, c1 = min64(whole_vectors(sc), c0 + PACK_ROWS), rows = max64(0, min64(sc, c1) - c0);
+    bool stream = p->packed > STREAM_BYTES && (int)W == (int)LINE && (uintptr_t)packed % 64 == 0; /* half lines are slow */
+    fg_real block[PACK_ROWS * 25 * NR];
+    for (int s = 0; s < w.slots; s++) {
+        int64_t taps = (int64_t)w.h.phase[s / w.w.phases].taps * w.w.phase[s % w.w.phases].taps;
+        for (int64_t i = rows * taps * NR; i < (c1 - c0) * taps * NR; i++) block[i] = 0;
+        slot_taps(p, &w, s, weights, c0, rows, panel * NR, block);
+        for (int64_t c = c0; c < c1; c++)
+            taps_to_points(&w, s, block + (c - c0) * taps * NR, packed_at(p, &w, packed, s, 0, panel) + c * NR, p->priv[Q_PSU],
+                           stream);
     }
-    for (int64_t c = c0; c < c1; c++) weights_to_points(p, &w, block + (c - c0) * taps * NR, packed, panel, c);
     v_stream_end();
+}
+
+static image source_of(const fg_conv_plan *p, const fg_conv_args *a) {
+    const fg_conv_geom *g = &p->g;
+    return p->dir == FG_CONV_DX ? (image){ a->dy, g->oh, g->ow, g->co } : (image){ a->x, g->h, g->w, g->ci };
+}
+static target target_of(const fg_conv_plan *p, const fg_conv_args *a) {
+    bool dx = p->dir == FG_CONV_DX;
+    return (target){ .p = a->out,
+                     .h = dx ? p->g.h : p->g.oh,
+                     .w = dx ? p->g.w : p->g.ow,
+                     .c = output_channels(p),
+                     .sh = 1,
+                     .sw = 1,
+                     .bias = a->bias,
+                     .act = a->act,
+                     .slope = a->slope,
+                     .k = fg_kernels_for(ISA_LEVEL) };
+}
+/* DX: at the outputs of a slot */
+static void aim(target *o, const fg_wino_geom *w, int slot) {
+    const fg_wino_phase *fh = &w->h.phase[slot / w->w.phases], *fw = &w->w.phase[slot % w->w.phases];
+    o->y0 = fh->q * w->h.stride + fh->rho - w->h.pad, o->sh = w->h.stride;
+    o->x0 = fw->q * w->w.stride + fw->rho - w->w.pad, o->sw = w->w.stride;
 }
 
 static int64_t chain_of(const fg_wino_geom *w) { return w->w.r == 5 ? CHAIN_FIVE : CHAIN; }
@@ -465,11 +497,11 @@ static void multiply(const job *z, int i, int j, int first, const int *slots, in
                 runs[n] = (product_run){ v + (slots[s] - first) * sc + k, b + k * NR, len, sum == 0 || sum + len > chain };
                 sum = runs[n].starts ? len : sum + len;
                 if (++n < MAX_RUNS) continue;
-                mul_rows(runs, n, q[Q_LDV], sc * NR, tiles, c, min64(NR, oc - panel * NR), more);
+                mul_rows(runs, n, q[Q_LDV], sc * NR, 1, tiles, c, min64(NR, oc - panel * NR), more);
                 n = 0, sum = 0, more = true;
             }
         }
-        if (n) mul_rows(runs, n, q[Q_LDV], sc * NR, tiles, c, min64(NR, oc - panel * NR), more);
+        if (n) mul_rows(runs, n, q[Q_LDV], sc * NR, 1, tiles, c, min64(NR, oc - panel * NR), more);
     }
 }
 
@@ -504,40 +536,19 @@ static void run_dx(job *z) {
         const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
         for (int i = fh->first; i < fh->first + fh->points; i++)
             for (int j = fw->first; j < fw->first + fw->points; j++) multiply(z, i, j, s, &s, 1, false);
-        z->out.y0 = fh->q * w->h.stride + fh->rho - w->h.pad, z->out.sh = w->h.stride;
-        z->out.x0 = fw->q * w->w.stride + fw->rho - w->w.pad, z->out.sw = w->w.stride;
+        aim(&z->out, w, s);
         points_to_outputs(w, fh, fw, z->m, q[Q_PSM], &z->tiles, c0, cn, &z->out);
     }
 }
 
-static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk, fg_real *scratch);
-
-static void run_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
-    fg_real *scratch = (fg_real *)((char *)a->scratch + (size_t)worker * p->scratch);
-    if (p->dir == FG_CONV_DW) {
-        run_wino_dw(p, a, chunk, scratch);
-        return;
-    }
-    const fg_conv_geom *g = &p->g;
+static void run_packed(const fg_conv_plan *p, const fg_conv_args *a, int chunk, fg_real *scratch) {
     const int64_t *q = p->priv;
-    bool dx = p->dir == FG_CONV_DX;
-    job z = { .p = p, .packed = a->packed, .v = scratch };
-    fg_wino_geom_of(g, p->dir, &z.w);
+    job z = { .p = p, .packed = a->packed, .v = scratch, .src = source_of(p, a), .out = target_of(p, a) };
+    fg_wino_geom_of(&p->g, p->dir, &z.w);
     z.m = scratch + (z.w.h.n * z.w.w.n) * q[Q_PSV];
-    z.src = dx ? (image){ a->dy, g->oh, g->ow, g->co } : (image){ a->x, g->h, g->w, g->ci };
-    z.out = (target){ .p = a->out,
-                      .h = dx ? g->h : g->oh,
-                      .w = dx ? g->w : g->ow,
-                      .c = output_channels(p),
-                      .sh = 1,
-                      .sw = 1,
-                      .bias = a->bias,
-                      .act = a->act,
-                      .slope = a->slope,
-                      .k = fg_kernels_for(ISA_LEVEL) };
     int64_t tc = chunk / q[Q_PANEL_CHUNKS], pc = chunk % q[Q_PANEL_CHUNKS], panels = ceil_div(z.out.c, NR);
     list_tiles(&z.w, z.w.tiles * tc / q[Q_TILE_CHUNKS], z.w.tiles * (tc + 1) / q[Q_TILE_CHUNKS], &z.tiles);
     z.p0 = panels * pc / q[Q_PANEL_CHUNKS], z.p1 = panels * (pc + 1) / q[Q_PANEL_CHUNKS];
-    if (dx) run_dx(&z);
+    if (p->dir == FG_CONV_DX) run_dx(&z);
     else run_fwd(&z);
 }

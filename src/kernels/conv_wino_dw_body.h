@@ -25,6 +25,7 @@ enum {
 };
 
 static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
+    *p = (fg_conv_plan){ .g = *g, .dir = FG_CONV_DW };
     fg_wino_geom w;
     fg_wino_geom_of(g, FG_CONV_DW, &w);
     int64_t *q = p->priv, points = w.h.n * w.w.n, size = (int64_t)g->kh * g->kw * g->ci * g->co;
@@ -159,6 +160,23 @@ static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chu
 
 static bool pays(const fg_conv_geom *g, fg_conv_dir dir) { return fg_wino_pays(g, dir, ISA_LEVEL); }
 
+static void plan_wino(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
+    if (dir == FG_CONV_DW) plan_wino_dw(g, p);
+    else if (!plan_fresh(g, dir, p)) plan_packed(g, dir, p);
+}
+static fg_real *scratch_of(const fg_conv_plan *p, const fg_conv_args *a, int worker) {
+    return (fg_real *)((char *)a->scratch + (size_t)worker * p->scratch);
+}
+static void run_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+    if (p->dir == FG_CONV_DW) run_wino_dw(p, a, chunk, scratch_of(p, a, worker));
+    else if (p->algo == ALGO_FRESH) run_fresh(p, a, chunk);
+    else run_packed(p, a, chunk, scratch_of(p, a, worker));
+}
+static void finish_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
+    if (p->dir == FG_CONV_DW) finish_wino_dw(p, a, chunk);
+    else finish_fresh(p, a, chunk, scratch_of(p, a, worker));
+}
+
 static const fg_conv_kernel winograd = { .name = "winograd",
                                          .isa = ISA_LEVEL,
                                          .needs = FG_CONV_FAST,
@@ -166,4 +184,4 @@ static const fg_conv_kernel winograd = { .name = "winograd",
                                          .plan = plan_wino,
                                          .pack = pack_wino,
                                          .run = run_wino,
-                                         .finish = finish_wino_dw };
+                                         .finish = finish_wino };

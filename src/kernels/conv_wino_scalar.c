@@ -31,9 +31,9 @@ typedef struct product_run {
 } product_run;
 
 /* c[rows][NR] = (or +=) the sums a[rows][k] b[k][NR] of the runs */
-static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead, int64_t rows, fg_real *c, int64_t cols,
-                     bool add) {
-    (void)ahead;
+static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead, int fetching, int64_t rows, fg_real *c,
+                     int64_t cols, bool add) {
+    (void)ahead, (void)fetching;
     for (int64_t i = 0; i < rows; i++, c += NR)
         for (int r = 0; r < n;) {
             fg_real sum[NR] = { 0 };
@@ -62,6 +62,7 @@ static void mul_columns(const fg_real *a, int64_t lda, const fg_real *b, int64_t
 }
 
 #include "conv_wino_body.h"
+#include "conv_wino_fresh_body.h"
 #include "conv_wino_dw_body.h"
 
 void fg_kernels_scalar_wino(fg_kernels *k) { fg_conv_prefer(k, &winograd); }

@@ -148,9 +148,8 @@ static void conv_run_chunk(void *arg, int chunk, int worker) {
     j->p->kernel->run(j->p, j->a, chunk, worker);
 }
 static void conv_finish_chunk(void *arg, int chunk, int worker) {
-    (void)worker;
     conv_job *j = arg;
-    j->p->kernel->finish(j->p, j->a, chunk);
+    j->p->kernel->finish(j->p, j->a, chunk, worker);
 }
 
 size_t fg_conv_workspace(const fg_context *ctx, const fg_conv_plan *p) {

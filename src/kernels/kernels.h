@@ -159,7 +159,7 @@ typedef struct fg_conv_plan {
     size_t partials;   /* bytes in all, at most 32 MB */
     int pack_chunks;   /* pieces of pack */
     int chunks;        /* pieces of run, by geometry only */
-    int finish_chunks; /* pieces of finish: fixed-tree sum of the partials of DW; 0 when unused */
+    int finish_chunks; /* pieces of finish: fixed-tree sum of the partials of DW, or products of what run left; 0 when unused */
     int64_t priv[24];
 } fg_conv_plan;
 
@@ -177,7 +177,7 @@ typedef struct fg_conv_kernel {
     void (*plan)(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p);
     void (*pack)(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk); /* NULL when plans never ask for it */
     void (*run)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker);
-    void (*finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk); /* likewise */
+    void (*finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker); /* likewise */
 } fg_conv_kernel;
 enum { FG_CONV_KERNELS = 16 };
 

@@ -99,15 +99,24 @@ static void add_part(float *c, const float *part, int64_t rows) {
 
 static int64_t tile_count(int64_t rows, int64_t most) { return (rows + most - 1) / most; }
 
-/* c[rows][NR] = (or +=) the sums a[rows][k] b[k][NR] of the runs, of which `cols` columns count. The first tile fetches what
- * lies `ahead` floats behind b to the second-level cache. Long products add up SUMS sums before they meet c. */
-static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead, int64_t rows, float *c, int64_t cols, bool add) {
+static int64_t run_length(const product_run *runs, int n) {
+    int64_t k = 0;
+    for (int i = 0; i < n; i++) k += runs[i].k;
+    return k;
+}
+
+/* c[rows][NR] = (or +=) the sums a[rows][k] b[k][NR] of the runs, of which `cols` columns count. The first `fetching` tiles
+ * fetch what lies `ahead` floats behind b to the second-level cache, a stretch as long as b's k rows each. Long products add up
+ * SUMS sums before they meet c. */
+static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead, int fetching, int64_t rows, float *c,
+                     int64_t cols, bool add) {
+    int64_t stretch = fetching > 1 ? run_length(runs, n) * NR : 0;
 #if TWO_LEVELS
     bool wide = cols > W;
     int64_t parts = tile_count(rows, wide ? SR : SR_NARROW);
     for (int64_t ti = 0; ti < parts; ti++) {
         int64_t r0 = rows * ti / parts, mr = rows * (ti + 1) / parts - r0;
-        two_rows[wide][mr - 1](runs, n, lda, r0 * lda, ti ? 0 : ahead, c + r0 * NR, add);
+        two_rows[wide][mr - 1](runs, n, lda, r0 * lda, ti < fetching ? ahead + ti * stretch : 0, c + r0 * NR, add);
     }
 #else
     enum { SUMS = 4 };
@@ -119,9 +128,14 @@ static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead,
     for (int64_t ti = 0; ti < tiles; ti++) {
         int64_t r0 = rows * ti / tiles, mr = rows * (ti + 1) / tiles - r0;
         float *to = c + r0 * NR;
-        fg_tile_args t = {
-            .sa = lda, .aoff = r0 * lda, .ldb = NR, .ahead = ti ? 0 : ahead, .c = to, .crow = crow, .cols = (int)cols, .add = add
-        };
+        fg_tile_args t = { .sa = lda,
+                           .aoff = r0 * lda,
+                           .ldb = NR,
+                           .ahead = ti < fetching ? ahead + ti * stretch : 0,
+                           .c = to,
+                           .crow = crow,
+                           .cols = (int)cols,
+                           .add = add };
         int sums = 0;
         for (int i = 0; i < n; i += (int)t.nruns, sums++) {
             if (sums && sums % SUMS == 0) { /* a new part; the first is c itself */

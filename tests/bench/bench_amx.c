@@ -49,7 +49,7 @@ static void bench_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir d
             double t = own_seconds();
             for (int c = 0; c < p.pack_chunks; c++) p.kernel->pack(&p, w.f, packed, c);
             for (int c = 0; c < p.chunks; c++) p.kernel->run(&p, &a, c, 0);
-            for (int c = 0; c < p.finish_chunks; c++) p.kernel->finish(&p, &a, c);
+            for (int c = 0; c < p.finish_chunks; c++) p.kernel->finish(&p, &a, c, 0);
             t = own_seconds() - t;
             if (t < best[r % 2]) best[r % 2] = t;
         }

@@ -113,7 +113,7 @@ static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir 
         for (int q = 0; q < repeat; q++) {
             for (int c = 0; c < p.pack_chunks; c++) p.kernel->pack(&p, w, packed, c);
             for (int c = 0; c < p.chunks; c++) p.kernel->run(&p, &a, c, 0);
-            for (int c = 0; c < p.finish_chunks; c++) p.kernel->finish(&p, &a, c);
+            for (int c = 0; c < p.finish_chunks; c++) p.kernel->finish(&p, &a, c, 0);
         }
         t = (own_seconds() - t) / repeat;
         if (t < best) best = t;

@@ -339,7 +339,7 @@ static void borrow_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, 
     fg_conv_choose(k, g, p->dir, 0, &q);
     ck_assert(q.packed == 0 && q.scratch <= sizeof scratch && q.partials <= sizeof partials);
     for (int c = 0; c < q.chunks; c++) q.kernel->run(&q, &b, c, 0);
-    for (int c = 0; c < q.finish_chunks; c++) q.kernel->finish(&q, &b, c);
+    for (int c = 0; c < q.finish_chunks; c++) q.kernel->finish(&q, &b, c, 0);
     if (a->out16) k->to_bf16(out, a->out16, (size_t)(p->dir == FG_CONV_DX ? nx : ny));
     taken++;
 }

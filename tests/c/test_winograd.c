@@ -41,6 +41,8 @@ static const fg_conv_geom geoms[] = {
     { 4, 6, 6, 31, 9, 9, 16, 3, 3, 1, 1, 3, 3 },
     { 6, 15, 16, 16, 6, 7, 31, 4, 4, 2, 2, 0, 0 },
     { 1, 30, 40, 24, 30, 40, 40, 4, 4, 1, 1, 2, 1 },
+    /* weights made anew for each call: 17 MB of them in points */
+    { 2, 11, 9, 150, 6, 5, 240, 5, 5, 2, 2, 2, 2 },
 };
 enum { GEOMS = sizeof geoms / sizeof *geoms, REFERENCE = 15, DIRS = 3 };
 /* A method of one level's own, whether or not dispatch would ask it for this geometry; NULL when the level has none. */
