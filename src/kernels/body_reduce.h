@@ -134,7 +134,42 @@ static bool all_finite(const float *x, size_t n) {
     return true;
 }
 
+/* Short rows fill no vector: W of them at once, turned, so that each is a lane; then flat memory again. */
+enum { SHORT_ROW = 64 };
+V_INLINE void turn_rows(const float *x, int64_t rows, int64_t n,
+                        float *t) { /* t[n][W]; lanes without a row keep what they have */
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < n; j++) t[j * W + r] = x[r * n + j];
+}
+V_INLINE void spread_rows(vf v, int64_t rows, int64_t n, float *s) { /* s[rows][n] = v[row] */
+    float one[W];
+    v_store(one, v);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < n; j++) s[r * n + j] = one[r];
+}
+
+static void short_log_softmax(const float *x, float *y, int64_t rows, int64_t n) {
+    float t[SHORT_ROW * W] = { 0 }, most[SHORT_ROW * W], log[SHORT_ROW * W];
+    for (int64_t r; rows > 0; rows -= r, x += r * n, y += r * n) {
+        r = rows < W ? rows : W;
+        turn_rows(x, r, n, t);
+        vf m = v_load(t), sum = v_zero();
+        for (int64_t j = 1; j < n; j++) m = v_maxn(m, v_load(t + j * W));
+        for (int64_t j = 0; j < n; j++) sum = v_add(sum, v_exp(v_sub(v_load(t + j * W), m)));
+        spread_rows(m, r, n, most);
+        spread_rows(v_log(sum), r, n, log);
+        for (int64_t i = 0; i < r * n; i += W) {
+            size_t w = (size_t)(r * n - i);
+            v_storew(y + i, v_sub(v_sub(v_loadw(x + i, w), v_load(most + i)), v_load(log + i)), w);
+        }
+    }
+}
+
 static void log_softmax(const float *x, float *y, int64_t rows, int64_t n) {
+    if (n <= SHORT_ROW) {
+        short_log_softmax(x, y, rows, n);
+        return;
+    }
     vf low = v_set(reduce_start(FG_RED_MAX)); /* exp(-inf) adds nothing */
     for (int64_t i = 0; i < rows; i++, x += n, y += n) {
         vf m = v_set(reduce_as(FG_RED_MAX, x, (size_t)n)), acc[NW];
@@ -152,7 +187,26 @@ static void log_softmax(const float *x, float *y, int64_t rows, int64_t n) {
     }
 }
 
+static void short_log_softmax_grad(const float *dy, const float *y, float *dx, int64_t rows, int64_t n) {
+    float t[SHORT_ROW * W] = { 0 }, sums[SHORT_ROW * W];
+    for (int64_t r; rows > 0; rows -= r, dy += r * n, y += r * n, dx += r * n) {
+        r = rows < W ? rows : W;
+        turn_rows(dy, r, n, t);
+        vf sum = v_load(t);
+        for (int64_t j = 1; j < n; j++) sum = v_add(sum, v_load(t + j * W));
+        spread_rows(sum, r, n, sums);
+        for (int64_t i = 0; i < r * n; i += W) {
+            size_t w = (size_t)(r * n - i);
+            v_storew(dx + i, v_sub(v_loadw(dy + i, w), v_mul(v_exp(v_loadw(y + i, w)), v_load(sums + i))), w);
+        }
+    }
+}
+
 static void log_softmax_grad(const float *dy, const float *y, float *dx, int64_t rows, int64_t n) {
+    if (n <= SHORT_ROW) {
+        short_log_softmax_grad(dy, y, dx, rows, n);
+        return;
+    }
     for (int64_t i = 0; i < rows; i++, dy += n, y += n, dx += n) {
         vf s = v_set(reduce_as(FG_RED_SUM, dy, (size_t)n));
         for (int64_t j = 0; j < n; j += W) {
