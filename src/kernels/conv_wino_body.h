@@ -309,6 +309,8 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
                               int64_t ps, const tile_list *tiles, int64_t c0, int64_t cn, const target *o) {
     fg_real mid[FG_WINO_OUT * FG_WINO_POINTS * W], tile[FG_WINO_OUT * FG_WINO_OUT * W];
     int nw = g->w.n, pj = fw->points;
+    bool plain = !o->bias && o->act == FG_ACT_NONE;
+    bool across_first = g->w.n * g->h.m > g->h.n * g->w.m; /* the axis that shrinks most */
     m += (fh->first * nw + fw->first) * ps;
     pass_fn down[2], across[2];
     pieces points_h[2], points_w[2];
@@ -323,15 +325,28 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
         const pieces *pw = &points_w[at->last_w], *ph = &points_h[at->last_h];
         int mh = at->last_h ? g->h.last : g->h.m, mw = at->last_w ? g->w.last : g->w.m;
         int64_t y = o->y0 + o->sh * g->h.m * at->a, x = o->x0 + o->sw * g->w.m * at->b;
+        fg_real *to = o->p + ((at->n * o->h + y) * o->w + x) * o->c + c0;
+        bool at_once = plain && y + o->sh * (mh - 1) < o->h && x + o->sw * (mw - 1) < o->w;
         for (int64_t c = 0; c < cn; c += W) {
             const fg_real *from = m + c / NR * tiles->n * NR + c % NR;
             if (t + 1 < tiles->n && c % LINE == 0) /* the next tile has the same points, or more or fewer */
                 for (int i = 0; i < ph->n; i++)
                     for (int a = ph->begin[i]; a < ph->begin[i] + ph->size[i]; a++)
                         for (int j = 0; j < pj; j++) v_fetch2(from + NR + (a * nw + j) * ps);
-            for (int i = 0; i < pw->n; i++)
-                down[at->last_h](from + pw->begin[i] * ps, nw * ps, ps, mid + pw->begin[i] * W, pj * W, W, pw->size[i]);
-            across[at->last_w](mid, W, pj * W, tile, W, mw * W, mh);
+            bool direct = at_once && cn - c >= W;
+            fg_real *out = direct ? to + c : tile;
+            int64_t row = direct ? o->sh * o->w * o->c : mw * W, pixel = direct ? o->sw * o->c : W;
+            if (across_first) {
+                for (int i = 0; i < ph->n; i++)
+                    across[at->last_w](from + ph->begin[i] * nw * ps, ps, nw * ps, mid + ph->begin[i] * mw * W, W, mw * W,
+                                       ph->size[i]);
+                down[at->last_h](mid, mw * W, W, out, row, pixel, mw);
+            } else {
+                for (int i = 0; i < pw->n; i++)
+                    down[at->last_h](from + pw->begin[i] * ps, nw * ps, ps, mid + pw->begin[i] * W, pj * W, W, pw->size[i]);
+                across[at->last_w](mid, W, pj * W, out, pixel, row, mh);
+            }
+            if (direct) continue;
             store_outputs(o, tile, mh, mw, at->n, y, x, c0 + c, cn - c);
         }
     }
