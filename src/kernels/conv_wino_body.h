@@ -1,6 +1,6 @@
 /* conv_wino_body.h: FWD and DX by polyphase Winograd, included by conv_wino_<isa>.c after the vector words (simd.h, or one
  * number at a time) and after mul_rows and mul_columns, the register tiles. conv_wino.h tells the idea, wino_programs.h has
- * the transforms, conv_wino_dw_body.h has DW.
+ * the transforms, conv_wino_fresh_body.h another order for very many weights, conv_wino_dw_body.h DW.
  *
  *      x, dy   window n x n            V[point][tile][slot][channel]
  *      +-------+-------+
