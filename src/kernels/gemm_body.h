@@ -241,7 +241,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
             t.bias = epilogue && !swapped && a->bias ? a->bias + j * NR : NULL;
             t.copy = copy ? w->panels + (j - w->p0) * w->step : NULL;
             if (next) fetch_unit(a, next, call++, calls);
-            for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetch1(a->c + (j * NR + e) * a->ldc + i0);
+            for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetchw(a->c + (j * NR + e) * a->ldc + i0);
             (copy ? COPYING_TILES[kind == FG_TILE_COLS][wide][mr - COPY_MR] : TILES[kind][wide][mr - 1])(&t);
             if (w->last && swapped)
                 turn_tile(a, sums, wide ? NR : VL, mr, t.cols, a->c + j * NR * a->ldc + i0,

@@ -76,7 +76,7 @@ INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv, bool copy) {
     if (t->fetch) {
         UNROLL
         for (int i = 0; i < mr; i++)
-            for (int v = 0; v < nv; v += 16 / VL) v_fetch1(t->c + t->crow[i] + v * VL);
+            for (int v = 0; v < nv; v += 16 / VL) v_fetchw(t->c + t->crow[i] + v * VL);
     }
 
     if (t->cols == nv * VL) {
