@@ -78,7 +78,7 @@ POOL_INLINE void sum_block(const fg_real *x, int64_t w, int64_t c, span rows, sp
 }
 
 /* Asks for the windows of the next row of outputs, which lie `down` pixels further on: the hardware does not foresee reads that
- * jump between the rows of a window (17 GB/s instead of 11 from memory). */
+ * jump between the rows of a window (from memory, AVX-512: max_pool 18 GB/s instead of 10, avg_pool 15 instead of 11). */
 POOL_INLINE void fetch_below(const fg_real *x, int64_t w, int64_t c, span rows, span cols, int down) {
     for (int64_t a = rows.begin; a < rows.end; a++)
         for (int64_t b = cols.begin; b < cols.end; b++)

@@ -57,6 +57,14 @@ bool fg_wino_axis_of(fg_conv_dir dir, int kernel, int stride, int64_t pad, int64
     return a->tiles > 0 && (dir != FG_CONV_DX || align(a));
 }
 
+/* Points of all phases, in a whole tile and in the last one. */
+static int64_t axis_points(const fg_wino_axis *a, bool last_tile) {
+    int64_t points = 0;
+    for (int i = 0; i < a->phases; i++)
+        for (int j = a->phase[i].first; j < a->phase[i].first + a->phase[i].points; j++) points += fg_wino_keeps(a, last_tile, j);
+    return points;
+}
+
 bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w) {
     /* Five taps with stride 1: eight points along the height, six along the width (both of eight would pass the bound on
      * rounding). DW on small maps passes it even so: half of each window is padding there. */
@@ -66,6 +74,7 @@ bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w) {
     if (!fg_wino_axis_of(dir, g->kw, g->sw, g->pl, g->w, g->ow, false, &w->w)) return false;
     w->slots = w->h.phases * w->w.phases;
     w->tiles = g->n * w->h.tiles * w->w.tiles;
+    w->points = axis_points(&w->h, false) * axis_points(&w->w, false);
     return true;
 }
 
@@ -79,13 +88,6 @@ static int64_t direct_taps(int kernel, int stride, int64_t pad, int64_t in, int6
     return count;
 }
 
-/* Points of all phases, in a whole tile and in the last one. */
-static int64_t axis_points(const fg_wino_axis *a, bool last_tile) {
-    int64_t points = 0;
-    for (int i = 0; i < a->phases; i++)
-        for (int j = a->phase[i].first; j < a->phase[i].first + a->phase[i].points; j++) points += fg_wino_keeps(a, last_tile, j);
-    return points;
-}
 /* Numbers of all windows, and of all tiles in points */
 static int64_t axis_numbers(const fg_wino_axis *a) { return a->tiles * a->n - (a->m - a->last); }
 static int64_t axis_products(const fg_wino_axis *a) { return (a->tiles - 1) * axis_points(a, false) + axis_points(a, true); }
@@ -98,7 +100,7 @@ bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir, fg_isa_level isa) {
                     (double)direct_taps(g->kw, g->sw, g->pl, g->w, g->ow) * (double)(g->ci * g->co);
     /* In multiply-adds, fitted to measurements of 570 geometries: what each number of a window and of a tile in points costs,
      * what each weight in points does, if two calls share it. */
-    double weights = (double)(axis_points(&w.h, false) * axis_points(&w.w, false)) * (double)(g->ci * g->co);
+    double weights = (double)w.points * (double)(g->ci * g->co);
     double products = (double)g->n * (double)(axis_products(&w.h) * axis_products(&w.w)) * (double)(g->ci * g->co);
     double numbers = (double)g->n * (double)(axis_numbers(&w.h) * axis_numbers(&w.w));
     numbers *= (double)(dir == FG_CONV_DX ? g->co + w.slots * g->ci : w.slots * g->ci + g->co);

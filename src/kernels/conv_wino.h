@@ -45,7 +45,8 @@ typedef struct fg_wino_axis {
 
 /* Whether a tile uses a point: all do, but for the last one. */
 static inline bool fg_wino_keeps(const fg_wino_axis *a, bool last_tile, int point) {
-    static const unsigned six[] = { 0, 0x23, 0x27, 0x37, 0x3f }; /* points 0, 1, -1, 2, -1/2, infinity; by outputs */
+    /* points 0, 1, -1, 2, -1/2, infinity, by outputs: EDGE of make_winograd.lua */
+    static const unsigned six[] = { 0, 0x23, 0x27, 0x37, 0x3f };
     return !last_tile || a->last == a->m || (six[a->last] >> point & 1);
 }
 
@@ -55,9 +56,12 @@ bool fg_wino_axis_of(fg_conv_dir dir, int kernel, int stride, int64_t pad, int64
 
 typedef struct fg_wino_geom {
     fg_wino_axis h, w;
-    int64_t tiles; /* of the whole batch */
-    int slots;     /* pairs of phases */
+    int64_t tiles;  /* of the whole batch */
+    int slots;      /* pairs of phases */
+    int64_t points; /* of all slots: how many weights in points each pair of channels has */
 } fg_wino_geom;
+static inline const fg_wino_phase *fg_wino_slot_h(const fg_wino_geom *w, int64_t slot) { return &w->h.phase[slot / w->w.phases]; }
+static inline const fg_wino_phase *fg_wino_slot_w(const fg_wino_geom *w, int64_t slot) { return &w->w.phase[slot % w->w.phases]; }
 bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w);
 
 /* Whether the products and transforms cost less than a direct sum, in multiply-adds; by geometry and level alone. */

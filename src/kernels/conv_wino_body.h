@@ -315,7 +315,7 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
     pass_fn down[2], across[2];
     pieces points_h[2], points_w[2];
     for (int last = 0; last < 2; last++) {
-        down[last] = output_pass(&g->h, fh, last ? g->h.last : g->h.m),
+        down[last] = output_pass(&g->h, fh, last ? g->h.last : g->h.m);
         across[last] = output_pass(&g->w, fw, last ? g->w.last : g->w.m);
         points_h[last] = pieces_of(&g->h, last, fh->first, fh->points);
         points_w[last] = pieces_of(&g->w, last, fw->first, pj);
@@ -346,8 +346,7 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
                     down[at->last_h](from + pw->begin[i] * ps, nw * ps, ps, mid + pw->begin[i] * W, pj * W, W, pw->size[i]);
                 across[at->last_w](mid, W, pj * W, out, pixel, row, mh);
             }
-            if (direct) continue;
-            store_outputs(o, tile, mh, mw, at->n, y, x, c0 + c, cn - c);
+            if (!direct) store_outputs(o, tile, mh, mw, at->n, y, x, c0 + c, cn - c);
         }
     }
 }
@@ -395,7 +394,7 @@ static fg_real *packed_at(const fg_conv_plan *p, const fg_wino_geom *w, const vo
 static void slot_taps(const fg_conv_plan *p, const fg_wino_geom *w, int slot, const fg_real *weights, int64_t c0, int64_t n,
                       int64_t o0, fg_real *block) {
     const fg_conv_geom *g = &p->g;
-    const fg_wino_phase *fh = &w->h.phase[slot / w->w.phases], *fw = &w->w.phase[slot % w->w.phases];
+    const fg_wino_phase *fh = fg_wino_slot_h(w, slot), *fw = fg_wino_slot_w(w, slot);
     int64_t cols = min64(NR, output_channels(p) - o0), taps = (int64_t)fh->taps * fw->taps;
     if (cols < NR)
         for (int64_t i = 0; i < n * taps * NR; i++) block[i] = 0;
@@ -417,7 +416,7 @@ static void slot_taps(const fg_conv_plan *p, const fg_wino_geom *w, int slot, co
 /* They of one channel to points u[point][...][NR], points `ps` apart; past the caches if `stream`. */
 static void taps_to_points(const fg_wino_geom *w, int slot, const fg_real *taps, fg_real *u, int64_t ps, bool stream) {
     fg_real mid[5 * FG_WINO_POINTS * W], all[FG_WINO_POINTS * FG_WINO_POINTS * W];
-    const fg_wino_phase *fh = &w->h.phase[slot / w->w.phases], *fw = &w->w.phase[slot % w->w.phases];
+    const fg_wino_phase *fh = fg_wino_slot_h(w, slot), *fw = fg_wino_slot_w(w, slot);
     pass_fn along_w = weight_pass(&w->w, fw, false), along_h = weight_pass(&w->h, fh, false);
     int pj = fw->points, nw = w->w.n;
     u += (fh->first * nw + fw->first) * ps;
@@ -433,22 +432,27 @@ static void taps_to_points(const fg_wino_geom *w, int slot, const fg_real *taps,
     }
 }
 
-/* A chunk: one panel, PACK_ROWS source channels; the vector that the last of them fills is zeros beyond. */
+/* Source channels c0..c1, at most PACK_ROWS, of a slot and a panel to points u[point][channel][NR]. The vector that the last
+ * channel fills is zeros beyond. */
+static void slot_to_points(const fg_conv_plan *p, const fg_wino_geom *w, int slot, const fg_real *weights, int64_t panel,
+                           int64_t c0, int64_t c1, fg_real *u, bool stream) {
+    fg_real block[PACK_ROWS * 25 * NR];
+    int64_t rows = max64(0, min64(source_channels(p), c1) - c0);
+    int64_t each = (int64_t)fg_wino_slot_h(w, slot)->taps * fg_wino_slot_w(w, slot)->taps * NR;
+    slot_taps(p, w, slot, weights, c0, rows, panel * NR, block);
+    for (int64_t i = rows * each; i < (c1 - c0) * each; i++) block[i] = 0;
+    for (int64_t r = 0; r < c1 - c0; r++) taps_to_points(w, slot, block + r * each, u + r * NR, p->priv[Q_PSU], stream);
+}
+
+/* A chunk: one panel, PACK_ROWS source channels. */
 static void pack_wino(const fg_conv_plan *p, const fg_real *weights, void *packed, int chunk) {
     fg_wino_geom w;
     fg_wino_geom_of(&p->g, p->dir, &w);
-    int64_t sc = source_channels(p), groups = ceil_div(whole_vectors(sc), PACK_ROWS), panel = chunk / groups;
-    int64_t c0 = chunk % groups * PACK_ROWS, c1 = min64(whole_vectors(sc), c0 + PACK_ROWS), rows = max64(0, min64(sc, c1) - c0);
+    int64_t sc = whole_vectors(source_channels(p)), groups = ceil_div(sc, PACK_ROWS), panel = chunk / groups;
+    int64_t c0 = chunk % groups * PACK_ROWS, c1 = min64(sc, c0 + PACK_ROWS);
     bool stream = p->packed > STREAM_BYTES && (int)W == (int)LINE && (uintptr_t)packed % 64 == 0; /* half lines are slow */
-    fg_real block[PACK_ROWS * 25 * NR];
-    for (int s = 0; s < w.slots; s++) {
-        int64_t taps = (int64_t)w.h.phase[s / w.w.phases].taps * w.w.phase[s % w.w.phases].taps;
-        for (int64_t i = rows * taps * NR; i < (c1 - c0) * taps * NR; i++) block[i] = 0;
-        slot_taps(p, &w, s, weights, c0, rows, panel * NR, block);
-        for (int64_t c = c0; c < c1; c++)
-            taps_to_points(&w, s, block + (c - c0) * taps * NR, packed_at(p, &w, packed, s, 0, panel) + c * NR, p->priv[Q_PSU],
-                           stream);
-    }
+    for (int s = 0; s < w.slots; s++)
+        slot_to_points(p, &w, s, weights, panel, c0, c1, packed_at(p, &w, packed, s, 0, panel) + c0 * NR, stream);
     v_stream_end();
 }
 
@@ -471,7 +475,7 @@ static target target_of(const fg_conv_plan *p, const fg_conv_args *a) {
 }
 /* DX: at the outputs of a slot */
 static void aim(target *o, const fg_wino_geom *w, int slot) {
-    const fg_wino_phase *fh = &w->h.phase[slot / w->w.phases], *fw = &w->w.phase[slot % w->w.phases];
+    const fg_wino_phase *fh = fg_wino_slot_h(w, slot), *fw = fg_wino_slot_w(w, slot);
     o->y0 = fh->q * w->h.stride + fh->rho - w->h.pad, o->sh = w->h.stride;
     o->x0 = fw->q * w->w.stride + fw->rho - w->w.pad, o->sw = w->w.stride;
 }
@@ -529,13 +533,13 @@ static void run_fwd(job *z) {
     for (int first = 0; first < w->slots; first += (int)q[Q_SLOTS]) {
         int end = first + (int)q[Q_SLOTS];
         for (int s = first; s < end; s++)
-            windows_to_points(w, &z->src, &z->tiles, 0, z->src.c, &w->h.phase[s / w->w.phases], &w->w.phase[s % w->w.phases],
+            windows_to_points(w, &z->src, &z->tiles, 0, z->src.c, fg_wino_slot_h(w, s), fg_wino_slot_w(w, s),
                               z->v + (s - first) * sc, q[Q_PSV], q[Q_LDV]);
         for (int i = 0; i < w->h.n; i++)
             for (int j = 0; j < w->w.n; j++) { /* slot 0 has the most taps, so its points are all that there are */
                 int slots[4], n = 0;
                 for (int s = first; s < end; s++)
-                    if (uses(&w->h.phase[s / w->w.phases], i) && uses(&w->w.phase[s % w->w.phases], j)) slots[n++] = s;
+                    if (uses(fg_wino_slot_h(w, s), i) && uses(fg_wino_slot_w(w, s), j)) slots[n++] = s;
                 if (n) multiply(z, i, j, first, slots, n, first > 0);
             }
     }
@@ -548,7 +552,7 @@ static void run_dx(job *z) {
     int64_t c0 = z->p0 * NR, cn = min64(z->p1 * NR, z->out.c) - c0;
     windows_to_points(w, &z->src, &z->tiles, 0, z->src.c, NULL, NULL, z->v, q[Q_PSV], q[Q_LDV]);
     for (int s = 0; s < w->slots; s++) {
-        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
+        const fg_wino_phase *fh = fg_wino_slot_h(w, s), *fw = fg_wino_slot_w(w, s);
         for (int i = fh->first; i < fh->first + fh->points; i++)
             for (int j = fw->first; j < fw->first + fw->points; j++) multiply(z, i, j, s, &s, 1, false);
         aim(&z->out, w, s);

@@ -86,7 +86,7 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
     int64_t cb = ceil_div(cn, 16) * 16, rows = w->slots * cb;
     fg_real mid[5 * FG_WINO_POINTS * W], taps[25 * W];
     for (int s = 0; s < w->slots; s++) {
-        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
+        const fg_wino_phase *fh = fg_wino_slot_h(w, s), *fw = fg_wino_slot_w(w, s);
         pass_fn along_h = weight_pass(&w->h, fh, true), along_w = weight_pass(&w->w, fw, true);
         int th = fh->taps, tw = fw->taps, pj = fw->points;
         for (int64_t c = 0; c < cn; c++)
@@ -122,8 +122,8 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
         tile_list tiles;
         list_tiles(&w, t0, min64(end, t0 + q[Q_BLOCK]), &tiles);
         for (int s = 0; s < w.slots; s++)
-            windows_to_points(&w, &x, &tiles, c0, cn, &w.h.phase[s / w.w.phases], &w.w.phase[s % w.w.phases], v + s * cb,
-                              q[Q_PSV], q[Q_LDV]);
+            windows_to_points(&w, &x, &tiles, c0, cn, fg_wino_slot_h(&w, s), fg_wino_slot_w(&w, s), v + s * cb, q[Q_PSV],
+                              q[Q_LDV]);
         outputs_to_points(&w, &dy, &tiles, o0, on, y, q[Q_PSY]);
         for (int i = 0; i < w.h.n; i++)
             for (int j = 0; j < w.w.n; j++) {
@@ -133,7 +133,7 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
                 const fg_real *v_used = v + point * q[Q_PSV] + used.begin * q[Q_LDV];
                 const fg_real *y_used = y + point * q[Q_PSY] + used.begin * NR;
                 for (int s = 0, e; s < w.slots; s = e + 1) { /* neighbouring slots at once */
-                    for (e = s; e < w.slots && uses(&w.h.phase[e / w.w.phases], i) && uses(&w.w.phase[e % w.w.phases], j); e++) {}
+                    for (e = s; e < w.slots && uses(fg_wino_slot_h(&w, e), i) && uses(fg_wino_slot_w(&w, e), j); e++) {}
                     if (e == s) continue;
                     for (int64_t o = 0; o < on; o += NR)
                         mul_columns(v_used + s * cb, q[Q_LDV], y_used + o * tiles.n, used.end - used.begin, chain_of(&w),

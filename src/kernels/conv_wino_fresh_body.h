@@ -40,9 +40,7 @@ static bool plan_fresh(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) 
     fg_wino_geom_of(g, dir, &w);
     int64_t *q = p->priv, sc = whole_vectors(source_channels(p)), points = w.h.n * w.w.n,
             panels = ceil_div(output_channels(p), NR);
-    int64_t weights = 0;
-    for (int s = 0; s < w.slots; s++)
-        weights += (int64_t)w.h.phase[s / w.w.phases].points * w.w.phase[s % w.w.phases].points * g->ci * g->co;
+    int64_t weights = w.points * g->ci * g->co;
     q[Q_BLOCKS] = ceil_div(sc, CHANNELS);
     q[Q_LDV] = odd_lines(ceil_div(ceil_div(sc, q[Q_BLOCKS]), W) * W);
     q[Q_PSV] = w.tiles * q[Q_LDV];
@@ -55,8 +53,7 @@ static bool plan_fresh(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) 
     p->chunks = (int)(wholes * q[Q_PIECES]);
     p->partials = (size_t)v;
     p->finish_chunks = (int)panels;
-    int64_t taps = (int64_t)w.h.phase[0].taps * w.w.phase[0].taps;
-    p->scratch = (size_t)(points * (q[Q_PSU] + q[Q_PSM]) + PACK_ROWS * taps * NR) * sizeof(fg_real);
+    p->scratch = (size_t)(points * (q[Q_PSU] + q[Q_PSM])) * sizeof(fg_real);
     return true;
 }
 
@@ -72,23 +69,10 @@ static void run_fresh(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
     int64_t t0 = all.n * piece / q[Q_PIECES];
     some.n = all.n * (piece + 1) / q[Q_PIECES] - t0;
     for (int64_t i = 0; i < some.n; i++) some.at[i] = all.at[t0 + i];
-    const fg_wino_phase *fh = p->dir == FG_CONV_DX ? NULL : &w.h.phase[slot / w.w.phases];
-    const fg_wino_phase *fw = p->dir == FG_CONV_DX ? NULL : &w.w.phase[slot % w.w.phases];
+    const fg_wino_phase *fh = p->dir == FG_CONV_DX ? NULL : fg_wino_slot_h(&w, slot);
+    const fg_wino_phase *fw = p->dir == FG_CONV_DX ? NULL : fg_wino_slot_w(&w, slot);
     int64_t c0 = block_begin(p, b), cn = min64(src.c, c0 + block_size(p, b)) - c0;
     windows_to_points(&w, &src, &some, c0, cn, fh, fw, shared_v(p, &w, a, slot, b) + t0 * q[Q_LDV], q[Q_PSV], q[Q_LDV]);
-}
-
-/* The weights of a slot and a block for one panel: u[point][channel][NR]; `taps` is scratch. */
-static void make_weights(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *weights, int slot, int64_t b, int64_t panel,
-                         fg_real *taps, fg_real *u) {
-    int64_t c0 = block_begin(p, b), c1 = c0 + block_size(p, b), sc = source_channels(p);
-    int64_t each = (int64_t)w->h.phase[slot / w->w.phases].taps * w->w.phase[slot % w->w.phases].taps * NR;
-    for (int64_t c = c0; c < c1; c += PACK_ROWS) {
-        int64_t n = min64(PACK_ROWS, c1 - c), rows = min64(n, sc - c);
-        slot_taps(p, w, slot, weights, c, rows, panel * NR, taps);
-        for (int64_t i = rows * each; i < n * each; i++) taps[i] = 0;
-        for (int64_t r = 0; r < n; r++) taps_to_points(w, slot, taps + r * each, u + (c - c0 + r) * NR, p->priv[Q_PSU], false);
-    }
 }
 
 static void finish_fresh(const fg_conv_plan *p, const fg_conv_args *a, int panel, fg_real *scratch) {
@@ -97,16 +81,17 @@ static void finish_fresh(const fg_conv_plan *p, const fg_conv_args *a, int panel
     fg_wino_geom_of(&p->g, p->dir, w);
     bool dx = p->dir == FG_CONV_DX;
     int64_t points = w->h.n * w->w.n, c0 = panel * NR, cn = min64(NR, output_channels(p) - c0), chain = chain_of(w);
-    fg_real *u = scratch, *m = u + points * q[Q_PSU], *taps = m + points * q[Q_PSM];
+    fg_real *u = scratch, *m = u + points * q[Q_PSU];
     target out = target_of(p, a);
     tile_list tiles;
     list_tiles(w, 0, w->tiles, &tiles);
     for (int s = 0; s < w->slots; s++) {
-        const fg_wino_phase *fh = &w->h.phase[s / w->w.phases], *fw = &w->w.phase[s % w->w.phases];
+        const fg_wino_phase *fh = fg_wino_slot_h(w, s), *fw = fg_wino_slot_w(w, s);
         for (int64_t b = 0; b < q[Q_BLOCKS]; b++) {
             const fg_real *v = shared_v(p, w, a, dx ? 0 : s, b);
-            int64_t size = block_size(p, b), parts = ceil_div(size, chain);
-            make_weights(p, w, a->w, s, b, panel, taps, u);
+            int64_t begin = block_begin(p, b), size = block_size(p, b), parts = ceil_div(size, chain);
+            for (int64_t c = 0; c < size; c += PACK_ROWS)
+                slot_to_points(p, w, s, a->w, panel, begin + c, begin + min64(size, c + PACK_ROWS), u + c * NR, false);
             product_run runs[CHANNELS];
             for (int i = fh->first; i < fh->first + fh->points; i++)
                 for (int j = fw->first; j < fw->first + fw->points; j++) {

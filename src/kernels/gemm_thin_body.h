@@ -172,8 +172,7 @@ static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratc
             t.c = spread ? scratch : a->c + j, t.ldc = STRIP, t.add = !spread && a->accumulate;
             rank_strip(a, &t, rows, k1 - k0, NULL, false);
             float *c = a->c + j * a->ldc + i;
-            if (spread && rows == 2) spread_rows(c, a->ldc, scratch, t.cols, 2, a->accumulate);
-            else if (spread) spread_rows(c, a->ldc, scratch, t.cols, rows, a->accumulate);
+            if (spread) spread_rows(c, a->ldc, scratch, t.cols, rows, a->accumulate);
         }
         if (swapped && whole) rows_act(a, j, j + t.cols, a->bias);
     }
