@@ -1,34 +1,25 @@
-/* conv_body.h: FWD and DX out of register tiles, included by conv_<isa>.c after
- * its vector header; conv_dw_body.h has DW.
+/* conv_body.h: FWD and DX out of register tiles, included by conv_<isa>.c after its vector header; conv_dw_body.h has DW.
  *
- * Both directions are the same loop. DX with stride s falls apart into s x s
- * phases: the output pixels of one phase all meet the same subset of taps, at
- * consecutive source pixels, so each phase is a stride-1 convolution and no
- * zero is ever multiplied. Along one axis (struct axis), output pixel out0 +
- * q*out_step sums over j in 0..taps
+ * Both directions are the same loop. DX with stride s falls apart into s x s phases: the output pixels of one phase all
+ * meet the same subset of taps, at consecutive source pixels, so each phase is a stride-1 convolution and no zero is ever
+ * multiplied. Along one axis (conv_axis.h), output pixel out0 + q*out_step sums over j in 0..taps
  *
- *        source pixel  q*step + shift + j   times   kernel row  tap0 +
- * j*tap_step
+ *        source pixel  q*step + shift + j   times   kernel row  tap0 + j*tap_step
  *
- *                      FWD: one phase, step = stride                  DX,
- * stride 2: two phases, step = 1 source  . . [a b c d e] . . dy     . [x y z] .
- * [y z] . |  taps 0 1 2 3 4                          |  taps 4 2 0      |  taps
- * 3 1 y               o                                dx        e . o . e even
- * o  odd pixels
+ *                      FWD: one phase, step = stride                  DX, stride 2: two phases, step = 1
+ *        source  . . [a b c d e] . .                      dy     . [x y z] .         [y z] .
+ *                        |  taps 0 1 2 3 4                          |  taps 4 2 0      |  taps 3 1
+ *        y               o                                dx        e . o . e  even    o  odd pixels
  *
- * In NHWC the taps of one kernel row are then one contiguous run of source
- * floats, and in the packed weights [phase][panel of outputs][tap
- * row][tap][channel][NR] they are consecutive rows of B. A tile's rows are one
- * output pixel of several images: all have the same taps inside the image, so
- * runs are clipped exactly and small maps cost less. Below six images rows are
- * neighbouring pixels instead, and taps outside are packed as zeros; there
- * alone an infinite weight can turn an output at the border into NaN. Rows are
- * gathered block by block of k into a panel in the first cache: there is no
- * im2col buffer.
+ * In NHWC the taps of one kernel row are then one contiguous run of source floats, and in the packed weights
+ * [phase][panel of outputs][tap row][tap][channel][NR] they are consecutive rows of B. A tile's rows are one output pixel
+ * of several images: all have the same taps inside the image, so runs are clipped exactly and small maps cost less. Below
+ * six images rows are neighbouring pixels instead, and taps outside are packed as zeros; there alone an infinite weight
+ * can turn an output at the border into NaN. Rows are gathered block by block of k into a panel in the first cache: there
+ * is no im2col buffer.
  *
- * Outputs with 1 to 4 channels (the last layer of a generator) waste vectors of
- * columns: they are dot products, lanes along the run, four images at a time.
- */
+ * Outputs with 1 to 4 channels (the last layer of a generator) waste vectors of columns: they are dot products, lanes
+ * along the run, four images at a time. */
 #include "conv_axis.h"
 #include "pack_body.h"
 
@@ -48,8 +39,7 @@ static int64_t phase_offset(const fg_conv_plan *p, const view *v, int64_t rh, in
     return taps * v->sc * panel_count(p, v) * panel_width(p);
 }
 
-/* ---------------------------------------------------------------- plan and
- * weights */
+/* ---------------------------------------------------------------- plan and weights */
 static void plan_dw(fg_conv_plan *p, int64_t want);
 
 static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
@@ -101,8 +91,7 @@ static void conv_pack(const fg_conv_plan *p, const fg_real *w, void *packed, int
         pack_tap(p, &v, w, packed, u % (p->g.kh * p->g.kw) / p->g.kw, u % p->g.kw, u / (p->g.kh * p->g.kw));
 }
 
-/* ---------------------------------------------------------------- one phase of
- * one band of rows */
+/* ---------------------------------------------------------------- one phase of one band of rows */
 typedef struct piece { /* floats e0..e1 of tap row j */
     int64_t j, e0, e1;
 } piece;
@@ -130,8 +119,7 @@ static int64_t cut_pieces(const job *z, int64_t k0, int64_t k1, int64_t hlo, int
     return n;
 }
 
-/* Runs over the panel, which holds the pieces back to back; neighbours in B
- * become one. */
+/* Runs over the panel, which holds the pieces back to back; neighbours in B become one. */
 static int64_t join_runs(const job *z, const piece *e, int64_t n, fg_run *r) {
     int64_t len = z->w.taps * z->v.sc, at = 0, runs = 0;
     const float *next = NULL;
@@ -145,8 +133,7 @@ static int64_t join_runs(const job *z, const piece *e, int64_t n, fg_run *r) {
     return runs;
 }
 
-/* A tile of mr rows against all panels of B for k0..k1; crow and the panel are
- * set. */
+/* A tile of mr rows against all panels of B for k0..k1; crow and the panel are set. */
 static void run_panels(const job *z, const piece *e, int64_t pieces, int64_t mr, const int64_t *crow, int64_t k0, int64_t k1) {
     fg_run runs[FG_TILE_KC];
     bool last = k1 >= z->k;
@@ -198,8 +185,7 @@ static void zero_floats(float *d, int64_t count) {
     for (int64_t i = 0; i < count; i++) d[i] = 0;
 }
 
-/* Rows of a tile = neighbouring pixels of image n; taps outside the image are
- * zeros. */
+/* Rows of a tile = neighbouring pixels of image n; taps outside the image are zeros. */
 static void block_by_pixel(const job *z, int64_t n, int64_t k0, int64_t k1) {
     const view *v = &z->v;
     int64_t pixels = (z->q1 - z->q0) * z->w.count, tiles = ceil_div(pixels, MR);
@@ -237,8 +223,7 @@ static void block_by_pixel(const job *z, int64_t n, int64_t k0, int64_t k1) {
     }
 }
 
-/* 1 to 4 output channels, four images n0..n1 at a time; the activation follows
- * in run_band */
+/* 1 to 4 output channels, four images n0..n1 at a time; the activation follows in run_band */
 static void run_dots(const job *z, int64_t n0, int64_t n1) {
     const view *v = &z->v;
     int64_t image = v->sh * v->sw * v->sc, len = z->w.taps * v->sc, step = v->oh * v->ow * v->oc;
@@ -281,8 +266,7 @@ static void run_phase(job *z, int64_t group) {
     } while (k0 < z->k);
 }
 
-/* A chunk: a group of images (or one image), a band of output rows, all phases.
- */
+/* A chunk: a group of images (or one image), a band of output rows, all phases. */
 static void run_band(const fg_conv_plan *p, const fg_conv_args *a, int64_t chunk, float *scratch) {
     int64_t group = chunk / p->priv[Q_BANDS], band = chunk % p->priv[Q_BANDS];
     job z = { .p = p, .a = a, .v = view_of(&p->g, p->dir), .src = p->dir == FG_CONV_FWD ? a->x : a->dy, .panel = scratch };

@@ -67,9 +67,16 @@ static int64_t axis_points(const fg_wino_axis *a, bool last_tile) {
 
 bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w) {
     /* Five taps with stride 1: eight points along the height, six along the width (both of eight would pass the bound on
-     * rounding). DW on small maps passes it even so: half of each window is padding there. */
+     * rounding). DW on small maps passes it even so, half of each window being padding there: eight along the width alone. */
     bool eight = g->kh == 5 && g->sh == 1 && g->kw == 5 && g->sw == 1;
-    if (eight && dir == FG_CONV_DW && g->oh <= 8) return false;
+    *w = (fg_wino_geom){ .by_rows = eight && dir == FG_CONV_DW && g->oh <= FG_WINO_FEW_ROWS };
+    if (w->by_rows) {
+        if (!fg_wino_axis_of(dir, g->kw, g->sw, g->pl, g->w, g->ow, true, &w->w)) return false;
+        w->slots = 1;
+        w->tiles = g->n * w->w.tiles;
+        w->points = g->kh * w->w.n;
+        return true;
+    }
     if (!fg_wino_axis_of(dir, g->kh, g->sh, g->pt, g->h, g->oh, eight, &w->h)) return false;
     if (!fg_wino_axis_of(dir, g->kw, g->sw, g->pl, g->w, g->ow, false, &w->w)) return false;
     w->slots = w->h.phases * w->w.phases;
@@ -93,19 +100,26 @@ static int64_t axis_numbers(const fg_wino_axis *a) { return a->tiles * a->n - (a
 static int64_t axis_products(const fg_wino_axis *a) { return (a->tiles - 1) * axis_points(a, false) + axis_points(a, true); }
 
 bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir, fg_isa_level isa) {
-    enum { CHANNELS = 16, TILES = 28, LARGE = 1 << 18 /* weights of 1 MB in points */ };
+    enum { CHANNELS = 16, TILES = 28, TILES_BY_ROWS = 12, LARGE = 1 << 18 /* weights of 1 MB in points */ };
     fg_wino_geom w;
-    if (g->ci < CHANNELS || g->co < CHANNELS || !fg_wino_geom_of(g, dir, &w) || w.tiles < TILES) return false;
-    double direct = (double)g->n * (double)direct_taps(g->kh, g->sh, g->pt, g->h, g->oh) *
-                    (double)direct_taps(g->kw, g->sw, g->pl, g->w, g->ow) * (double)(g->ci * g->co);
+    if (g->ci < CHANNELS || g->co < CHANNELS || !fg_wino_geom_of(g, dir, &w)) return false;
+    if (w.tiles < (w.by_rows ? TILES_BY_ROWS : TILES)) return false;
+    double rows = (double)g->n * (double)direct_taps(g->kh, g->sh, g->pt, g->h, g->oh);
+    double direct = rows * (double)direct_taps(g->kw, g->sw, g->pl, g->w, g->ow) * (double)(g->ci * g->co);
     /* In multiply-adds, fitted to measurements of 570 geometries: what each number of a window and of a tile in points costs,
      * what each weight in points does, if two calls share it. */
     double weights = (double)w.points * (double)(g->ci * g->co);
-    double products = (double)g->n * (double)(axis_products(&w.h) * axis_products(&w.w)) * (double)(g->ci * g->co);
-    double numbers = (double)g->n * (double)(axis_numbers(&w.h) * axis_numbers(&w.w));
-    numbers *= (double)(dir == FG_CONV_DX ? g->co + w.slots * g->ci : w.slots * g->ci + g->co);
+    double products, numbers, per_number = w.by_rows ? 3 : 6.7;
+    if (w.by_rows) {
+        products = rows * (double)axis_products(&w.w) * (double)(g->ci * g->co);
+        numbers = (double)(g->n * axis_numbers(&w.w)) * (double)(g->h * g->ci + g->oh * g->co);
+    } else {
+        products = (double)g->n * (double)(axis_products(&w.h) * axis_products(&w.w)) * (double)(g->ci * g->co);
+        numbers = (double)g->n * (double)(axis_numbers(&w.h) * axis_numbers(&w.w));
+        numbers *= (double)(dir == FG_CONV_DX ? g->co + w.slots * g->ci : w.slots * g->ci + g->co);
+    }
     double per_weight = dir == FG_CONV_DW ? 3 : weights > LARGE ? 13 : 8;
-    double cost = products + 6.7 * numbers + per_weight * weights;
+    double cost = products + per_number * numbers + per_weight * weights;
     /* What a multiply-add of the direct kernels costs, by direction. */
     static const double wide[] = { 0.93, 0.97, 1 }, narrow[] = { 0.8, 0.76, 1 };
     return cost < (isa == FG_ISA_AVX2 ? narrow : wide)[dir] * direct;

@@ -12,6 +12,7 @@ enum { MR = 14, NR = 32, PACK_ROWS = 16, MAX_RUNS = 128, CHAIN = 32, CHAIN_FIVE 
 #include "conv_wino_body.h"
 #include "conv_wino_fresh_body.h"
 #include "conv_wino_dw_body.h"
+#include "conv_wino_dw_rows_body.h"
 
 void fg_kernels_avx512_wino(fg_kernels *k) { fg_conv_prefer(k, &winograd); }
 

@@ -32,6 +32,8 @@
 
 enum { CHUNKS_WANTED = 8, M_BYTES = 1 << 20, V_BYTES = 3 << 19, STREAM_BYTES = 32 << 20, LINE = 64 / sizeof(fg_real) };
 enum { LIST = 72 /* tiles that are worked on at once, at most */ };
+/* how FWD and DX keep weights, and DW its points */
+enum { ALGO_PACKED, ALGO_FRESH, ALGO_ROWS };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
 /* ---------------------------------------------------------------- transforms of one axis

@@ -24,16 +24,47 @@ enum {
     ADDED = 64
 };
 
+/* Blocks of about `rows` channels of x and `columns` of dy. */
+static void plan_blocks(const fg_conv_geom *g, fg_conv_plan *p, int64_t rows, int64_t columns) {
+    int64_t *q = p->priv;
+    q[Q_CB] = min64(ceil_div(g->ci, 16), max64(1, rows / 16)) * 16;
+    q[Q_CI_BLOCKS] = ceil_div(g->ci, q[Q_CB]);
+    q[Q_CO_BLOCKS] = ceil_div(g->co, columns);
+    q[Q_COB] = ceil_div(ceil_div(g->co, q[Q_CO_BLOCKS]), NR) * NR;
+    q[Q_CO_BLOCKS] = ceil_div(g->co, q[Q_COB]);
+}
+
+/* Room for the gradient of each group of tiles, `size` numbers, where there are several. */
+static void plan_groups(fg_conv_plan *p, int64_t size) {
+    if (p->priv[Q_GROUPS_DW] == 1) return;
+    p->partials = (size_t)(p->priv[Q_GROUPS_DW] * size) * sizeof(fg_real);
+    p->finish_chunks = (int)min64(ceil_div(size, FINISH), 64);
+}
+
+/* A chunk: a group, and channels c0.. of x (cn, in cb rows of dU) times o0.. of dy (on); the last block may be narrower. */
+typedef struct dw_block {
+    int64_t group, c0, cn, cb, o0, on;
+} dw_block;
+static dw_block block_of(const fg_conv_plan *p, int chunk) {
+    const int64_t *q = p->priv;
+    int64_t cell = chunk / q[Q_GROUPS_DW];
+    dw_block k = { .group = chunk % q[Q_GROUPS_DW],
+                   .c0 = cell / q[Q_CO_BLOCKS] * q[Q_CB],
+                   .o0 = cell % q[Q_CO_BLOCKS] * q[Q_COB] };
+    k.cn = min64(q[Q_CB], p->g.ci - k.c0), k.on = min64(q[Q_COB], p->g.co - k.o0);
+    k.cb = ceil_div(k.cn, 16) * 16;
+    return k;
+}
+static fg_real *dw_target(const fg_conv_plan *p, const fg_conv_args *a, int64_t group) {
+    return p->partials ? (fg_real *)a->partials + group * p->g.kh * p->g.kw * p->g.ci * p->g.co : a->out;
+}
+
 static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
     *p = (fg_conv_plan){ .g = *g, .dir = FG_CONV_DW };
     fg_wino_geom w;
     fg_wino_geom_of(g, FG_CONV_DW, &w);
     int64_t *q = p->priv, points = w.h.n * w.w.n, size = (int64_t)g->kh * g->kw * g->ci * g->co;
-    q[Q_CB] = min64(ceil_div(g->ci, 16), max64(1, ROWS_WANTED / (w.slots * 16))) * 16;
-    q[Q_CI_BLOCKS] = ceil_div(g->ci, q[Q_CB]);
-    q[Q_CO_BLOCKS] = ceil_div(g->co, COLUMNS_WANTED);
-    q[Q_COB] = ceil_div(ceil_div(g->co, q[Q_CO_BLOCKS]), NR) * NR;
-    q[Q_CO_BLOCKS] = ceil_div(g->co, q[Q_COB]);
+    plan_blocks(g, p, ROWS_WANTED / w.slots, COLUMNS_WANTED);
     int64_t cells = q[Q_CI_BLOCKS] * q[Q_CO_BLOCKS], groups = min64(ceil_div(w.tiles, GROUP_TILES), MAX_GROUPS);
     groups = max64(groups, min64(ceil_div(CHUNKS_LEAST, cells), w.tiles / FEW_TILES));
     q[Q_GROUPS_DW] = max64(1, min64(groups, PARTIAL_BYTES / (size * (int64_t)sizeof(fg_real))));
@@ -44,10 +75,7 @@ static void plan_wino_dw(const fg_conv_geom *g, fg_conv_plan *p) {
     q[Q_PSD] = odd_lines(w.slots * q[Q_CB] * q[Q_COB]);
     p->chunks = (int)(cells * q[Q_GROUPS_DW]);
     p->scratch = (size_t)(points * (q[Q_PSV] + q[Q_PSY] + q[Q_PSD])) * sizeof(fg_real);
-    if (q[Q_GROUPS_DW] > 1) {
-        p->partials = (size_t)(q[Q_GROUPS_DW] * size) * sizeof(fg_real);
-        p->finish_chunks = (int)min64(ceil_div(size, FINISH), 64);
-    }
+    plan_groups(p, size);
 }
 
 /* `m`: outputs of the tile */
@@ -103,19 +131,29 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
     }
 }
 
+/* c[rows][NR] = (or +=) a^T b with a[k][rows], b[k][NR], in sums of `chain` terms; k is BLOCK_TILES at most */
+static void mul_columns(const fg_real *a, int64_t lda, const fg_real *b, int64_t k, int64_t chain, int64_t rows, fg_real *c,
+                        int64_t cols, bool add) {
+    product_run runs[BLOCK_TILES];
+    int64_t sums = ceil_div(k, chain);
+    for (int64_t i = 0; i < sums; i++) {
+        int64_t k0 = k * i / sums, k1 = k * (i + 1) / sums;
+        runs[i] = (product_run){ a + k0 * lda, b + k0 * NR, k1 - k0, true };
+    }
+    mul_column_runs(runs, (int)sums, lda, rows, c, cols, add);
+}
+
 static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk, fg_real *scratch) {
     const fg_conv_geom *g = &p->g;
     const int64_t *q = p->priv;
     fg_wino_geom w;
     fg_wino_geom_of(g, FG_CONV_DW, &w);
-    int64_t group = chunk % q[Q_GROUPS_DW], cell = chunk / q[Q_GROUPS_DW], size = (int64_t)g->kh * g->kw * g->ci * g->co;
-    int64_t c0 = cell / q[Q_CO_BLOCKS] * q[Q_CB], o0 = cell % q[Q_CO_BLOCKS] * q[Q_COB];
-    int64_t cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0);
-    int64_t cb = ceil_div(cn, 16) * 16, rows = w.slots * cb; /* the last block may be narrower */
+    dw_block k = block_of(p, chunk);
+    int64_t c0 = k.c0, cn = k.cn, cb = k.cb, o0 = k.o0, on = k.on, rows = w.slots * cb;
     int points = w.h.n * w.w.n;
     fg_real *v = scratch, *y = v + points * q[Q_PSV], *du = y + points * q[Q_PSY];
     image x = { a->x, g->h, g->w, g->ci }, dy = { a->dy, g->oh, g->ow, g->co };
-    int64_t begin = w.tiles * group / q[Q_GROUPS_DW], end = w.tiles * (group + 1) / q[Q_GROUPS_DW];
+    int64_t begin = w.tiles * k.group / q[Q_GROUPS_DW], end = w.tiles * (k.group + 1) / q[Q_GROUPS_DW];
     if (whole_vectors(cn) < cb) /* rows without a channel: never written again */
         for (int64_t i = 0; i < points * q[Q_PSV]; i++) v[i] = 0;
     for (int64_t t0 = begin; t0 < end; t0 += q[Q_BLOCK]) {
@@ -142,7 +180,7 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
                 }
             }
     }
-    points_to_weights(p, &w, du, c0, o0, p->partials ? (fg_real *)a->partials + group * size : a->out);
+    points_to_weights(p, &w, du, c0, o0, dw_target(p, a, k.group));
 }
 
 static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
@@ -157,31 +195,3 @@ static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chu
         for (int64_t j = 0; j < n; j++) a->out[i + j] = (fg_real)sum[j];
     }
 }
-
-static bool pays(const fg_conv_geom *g, fg_conv_dir dir) { return fg_wino_pays(g, dir, ISA_LEVEL); }
-
-static void plan_wino(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
-    if (dir == FG_CONV_DW) plan_wino_dw(g, p);
-    else if (!plan_fresh(g, dir, p)) plan_packed(g, dir, p);
-}
-static fg_real *scratch_of(const fg_conv_plan *p, const fg_conv_args *a, int worker) {
-    return (fg_real *)((char *)a->scratch + (size_t)worker * p->scratch);
-}
-static void run_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
-    if (p->dir == FG_CONV_DW) run_wino_dw(p, a, chunk, scratch_of(p, a, worker));
-    else if (p->algo == ALGO_FRESH) run_fresh(p, a, chunk);
-    else run_packed(p, a, chunk, scratch_of(p, a, worker));
-}
-static void finish_wino(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker) {
-    if (p->dir == FG_CONV_DW) finish_wino_dw(p, a, chunk);
-    else finish_fresh(p, a, chunk, scratch_of(p, a, worker));
-}
-
-static const fg_conv_kernel winograd = { .name = "winograd",
-                                         .isa = ISA_LEVEL,
-                                         .needs = FG_CONV_FAST,
-                                         .fits = pays,
-                                         .plan = plan_wino,
-                                         .pack = pack_wino,
-                                         .run = run_wino,
-                                         .finish = finish_wino };

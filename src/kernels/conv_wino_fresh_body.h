@@ -19,7 +19,6 @@ enum {
     PIECES_WANTED = 8
 };
 enum { Q_BLOCKS = Q_LAST, Q_PIECES };
-enum { ALGO_PACKED, ALGO_FRESH };
 
 /* Channels of block b */
 static int64_t block_begin(const fg_conv_plan *p, int64_t b) {

@@ -46,15 +46,14 @@ static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead,
         }
 }
 
-/* c[rows][NR] = (or +=) a^T b with a[k][rows], b[k][NR], in sums of `chain` terms, which are added up before they meet c */
-static void mul_columns(const fg_real *a, int64_t lda, const fg_real *b, int64_t k, int64_t chain, int64_t rows, fg_real *c,
-                        int64_t cols, bool add) {
+/* c[rows][NR] = (or +=) the runs' a^T b with a[k][rows], b[k][NR]: a sum for each run, which are added up before they meet c */
+static void mul_column_runs(const product_run *runs, int n, int64_t lda, int64_t rows, fg_real *c, int64_t cols, bool add) {
     for (int64_t i = 0; i < rows; i++, c += NR) {
         fg_real part[NR] = { 0 };
-        for (int64_t k0 = 0; k0 < k; k0 += chain) {
+        for (const product_run *r = runs; r < runs + n; r++) {
             fg_real sum[NR] = { 0 };
-            for (int64_t q = k0; q < k && q < k0 + chain; q++)
-                for (int64_t j = 0; j < cols; j++) sum[j] += a[q * lda + i] * b[q * NR + j];
+            for (int64_t k = 0; k < r->k; k++)
+                for (int64_t j = 0; j < cols; j++) sum[j] += r->a[k * lda + i] * r->b[k * NR + j];
             for (int64_t j = 0; j < cols; j++) part[j] += sum[j];
         }
         for (int64_t j = 0; j < cols; j++) c[j] = add ? c[j] + part[j] : part[j];
@@ -64,5 +63,6 @@ static void mul_columns(const fg_real *a, int64_t lda, const fg_real *b, int64_t
 #include "conv_wino_body.h"
 #include "conv_wino_fresh_body.h"
 #include "conv_wino_dw_body.h"
+#include "conv_wino_dw_rows_body.h"
 
 void fg_kernels_scalar_wino(fg_kernels *k) { fg_conv_prefer(k, &winograd); }

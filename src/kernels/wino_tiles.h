@@ -152,38 +152,30 @@ static void mul_rows(const product_run *runs, int n, int64_t lda, int64_t ahead,
 #endif
 }
 
-/* c[rows][NR] = (or +=) a^T b with a[k][rows], b[k][NR], of which `cols` columns count, in sums of `chain` terms, which are
- * added up before they meet c. k is BLOCK_TILES at most. */
-static void mul_columns(const float *a, int64_t lda, const float *b, int64_t k, int64_t chain, int64_t rows, float *c,
-                        int64_t cols, bool add) {
-    int64_t sums = k > chain ? (k + chain - 1) / chain : 1; /* also of nothing */
+/* c[rows][NR] = (or +=) the runs' a^T b with a[k][rows], b[k][NR], of which `cols` columns count: a sum for each run, which are
+ * added up before they meet c. */
+static void mul_column_runs(const product_run *runs, int n, int64_t lda, int64_t rows, float *c, int64_t cols, bool add) {
 #if TWO_LEVELS
     bool wide = cols > W;
     int64_t parts = tile_count(rows, wide ? SR : SR_NARROW);
-    product_run runs[BLOCK_TILES];
-    for (int64_t i = 0; i < sums; i++) {
-        int64_t k0 = k * i / sums, k1 = k * (i + 1) / sums;
-        runs[i] = (product_run){ a + k0 * lda, b + k0 * NR, k1 - k0, true };
-    }
     for (int64_t ti = 0; ti < parts; ti++) {
         int64_t r0 = rows * ti / parts, mr = rows * (ti + 1) / parts - r0;
-        two_columns[wide][mr - 1](runs, (int)sums, lda, r0, 0, c + r0 * NR, add);
+        two_columns[wide][mr - 1](runs, n, lda, r0, 0, c + r0 * NR, add);
     }
 #else
     float part[MR * NR];
     int64_t tiles = tile_count(rows, MR), crow[MR];
-    bool apart = add && sums > 1;
+    bool apart = add && n > 1;
     for (int64_t i = 0; i < MR; i++) crow[i] = i * NR;
     for (int64_t ti = 0; ti < tiles; ti++) {
         int64_t r0 = rows * ti / tiles, mr = rows * (ti + 1) / tiles - r0;
         fg_run run;
-        fg_tile_args t = { .runs = &run, .nruns = 1, .sa = lda, .aoff = r0, .ldb = NR, .crow = crow, .cols = (int)cols };
+        fg_tile_args t = { .runs = &run, .nruns = n > 0, .sa = lda, .aoff = r0, .ldb = NR, .crow = crow, .cols = (int)cols };
         float *to = c + r0 * NR;
         t.c = apart ? part : to;
         t.add = add && !apart;
-        for (int64_t i = 0; i < sums; i++) {
-            int64_t k0 = k * i / sums, k1 = k * (i + 1) / sums;
-            run = (fg_run){ a + k0 * lda, b + k0 * NR, k1 - k0 };
+        for (int i = 0; i < n || i == 0; i++) { /* no run: the sum of nothing */
+            if (n) run = (fg_run){ runs[i].a, runs[i].b, runs[i].k };
             TILES[FG_TILE_COLS][cols > W][mr - 1](&t);
             t.add = true;
         }
