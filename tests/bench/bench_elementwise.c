@@ -1,29 +1,39 @@
-/* bench_elementwise.c: bandwidth of the element-wise kernels, one thread, next to memcpy of the same size in the same run.
+/* bench_elementwise.c: bandwidth of the element-wise kernels, on one thread and on all, next to memcpy of the same size on as
+ * many threads in the same run.
  *
  * GB/s counts the bytes a kernel must move (each array once per read and once per write; no write-allocate), memcpy
- * likewise counts read and write. The ratio says how far a kernel is from what memory gives; random numbers only write, so
- * half of memcpy's rate is all that memory asks of them. Large arrays live in DRAM, small ones (1 MB and less in all) in the
- * second-level cache. FORGER_ISA is not read: every kernel of the registry runs, at the level that brought it (what AVX-512
- * inherits from AVX2 is not timed twice); products have bench_product. Ops (concatenation, casts, losses) run once, with the
- * best level. The clock counts this thread's time only. An argument keeps the kernels whose names contain it. */
+ * likewise counts read and write. The ratio says how far a kernel is from what memory gives. Random numbers only write, but
+ * a line is read before it is written: they count both. Large arrays live in DRAM, small ones (1 MB and less in all) in the
+ * second-level cache, which every thread has to itself, so they are timed on one. On all threads (eight at most) each
+ * works on arrays of its own; cores share the memory, so that its share for each is smaller and kernels that compute much
+ * come nearer to it.
+ *
+ * FORGER_ISA is not read: every kernel of the registry runs, at the level that brought it (what AVX-512 inherits from AVX2 is
+ * not timed twice); products have bench_product. Ops (concatenation, casts, losses) run once, with the best level. Clocks
+ * count the threads' own time, those of whole ops on all threads the wall's.
+ *
+ *     bench_elementwise [part of a name]      only the kernels and ops whose names contain it */
 #define _DEFAULT_SOURCE
 #include "tensor.h"
 #include "bench_help.h"
 #include "registry.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { LARGE = 8 << 20, SMALL = 48 << 10 }; /* elements */
+enum { LARGE = 8 << 20, SMALL = 48 << 10, MAX_THREADS = 8, SMALLS = 8, SMALL_LENGTH = 4096 }; /* elements */
 
-static fg_real *a, *b, *c, *d, *e, small[8][4096];
-static uint8_t *cond;
+/* A thread's part of the arrays, n elements, and small arrays of its own */
+static _Thread_local fg_real *a, *b, *c, *d, *e, (*small)[SMALL_LENGTH];
+static _Thread_local uint8_t *cond;
+static _Thread_local size_t n;
+static _Thread_local volatile double sink;
 static const fg_kernels *k;
-static size_t n;
 static int64_t cols;
 static int member; /* of a slot with several kernels */
-static volatile double sink;
 
 static int64_t rows(void) { return (int64_t)n / cols; }
 #define RUN(name, statement)                                                                                                     \
@@ -128,8 +138,8 @@ static const struct {
                 { "bn_grad_sums", " relu", run_bn_sums, 3, -1 },
                 { "bn_grad_apply", " relu", run_bn_apply_grad, 4, -1 },
                 { "act_grad_sums", " leaky", run_act_sums, 3, -1 },
-                { "uniform", "", run_uniform, 1, 0 },
-                { "normal", "", run_normal, 1, 0 },
+                { "uniform", "", run_uniform, 2, 0 },
+                { "normal", "", run_normal, 2, 0 },
                 { "dropout", "", run_dropout, 2, 0 },
                 { "avg_pool", "", run_avg_pool, 1.25, 0 },
                 { "avg_pool_adjoint", "", run_avg_pool_adjoint, 1.25, 0 },
@@ -171,36 +181,120 @@ static const struct {
             { "cross_entropy k=10", op_cross_entropy, 1 },
             { "mean", op_mean, 1 } };
 
-/* GB/s: the best of several timings, each of enough repetitions to last 2 ms. */
-static double best_of(void (*run)(void), double arrays, int *reps, double best) {
+/* ---------------------------------------------------------------- threads */
+static fg_real *arrays[5]; /* LARGE for each thread */
+static uint8_t *conditions;
+
+static void take_part(int id, size_t length) {
+    fg_real **mine[] = { &a, &b, &c, &d, &e };
+    for (int i = 0; i < 5; i++) *mine[i] = arrays[i] + (size_t)id * LARGE;
+    cond = conditions + (size_t)id * LARGE;
+    n = length;
+    if (small) return;
+    small = aligned(SMALLS * sizeof *small);
+    for (int i = 0; i < SMALLS; i++)
+        for (int j = 0; j < SMALL_LENGTH; j++) small[i][j] = (fg_real)(1 + j % 7) / 8;
+}
+
+static struct {
+    int threads; /* that work now */
+    int started; /* beside the main one */
+    pthread_barrier_t start, end;
+    void (*run)(void);
+    int reps;
+    double seconds[MAX_THREADS];
+} team = { .threads = 1 };
+
+static double time_part(int id) {
+    double from = own_seconds();
+    for (int i = 0; i < team.reps; i++) team.run();
+    return team.seconds[id] = own_seconds() - from;
+}
+static void *team_member(void *p) {
+    int id = (int)(intptr_t)p;
+    take_part(id, LARGE);
     for (;;) {
-        double from = own_seconds();
-        for (int i = 0; i < *reps; i++) run();
-        double dt = own_seconds() - from;
-        double gb = arrays * (double)n * sizeof(fg_real) * *reps / dt * 1e-9;
+        pthread_barrier_wait(&team.start);
+        time_part(id);
+        pthread_barrier_wait(&team.end);
+    }
+    return NULL;
+}
+/* They sleep at a barrier while one thread works, and end with the process. */
+static void start_team(int threads) {
+    pthread_barrier_init(&team.start, NULL, (unsigned)threads);
+    pthread_barrier_init(&team.end, NULL, (unsigned)threads);
+    team.started = threads - 1;
+    for (int i = 1; i < threads; i++) {
+        pthread_t t;
+        if (pthread_create(&t, NULL, team_member, (void *)(intptr_t)i)) fprintf(stderr, "no thread %d\n", i), exit(EXIT_FAILURE);
+    }
+}
+
+/* Seconds that `reps` runs take the slowest of the threads */
+static double timed(void (*run)(void), int reps) {
+    team.run = run, team.reps = reps;
+    if (team.threads == 1) return time_part(0);
+    pthread_barrier_wait(&team.start);
+    double most = time_part(0);
+    pthread_barrier_wait(&team.end);
+    for (int i = 1; i < team.threads; i++) most = team.seconds[i] > most ? team.seconds[i] : most;
+    return most;
+}
+/* The same of whole ops, which have a team of their own: by the wall's clock. */
+static double timed_op(void (*run)(void), int reps) {
+    double from = wall_seconds();
+    for (int i = 0; i < reps; i++) run();
+    return wall_seconds() - from;
+}
+
+/* ---------------------------------------------------------------- measuring */
+typedef double timer(void (*run)(void), int reps);
+
+/* GB/s: the best of several timings, each of enough repetitions to last 2 ms. */
+static double best_of(timer *clock, void (*run)(void), double bytes, int *reps, double best) {
+    for (;;) {
+        double dt = clock(run, *reps), gb = bytes * *reps / dt * 1e-9;
         if (dt >= 2e-3) return gb > best ? gb : best;
         *reps *= 2;
     }
 }
 /* memcpy takes turns with the kernel, so that other load on the machine meets both. */
-static double rate(void (*run)(void), double arrays, double *copy) {
-    double best = 0;
+static void report(timer *clock, void (*run)(void), double passes) {
+    double best = 0, copy = 0, all = (double)n * (double)sizeof(fg_real) * team.threads;
+    double bytes = clock == timed_op ? (double)n * (double)sizeof(fg_real) : all; /* ops share arrays of this size */
     int reps = 1, copy_reps = 1;
-    run();
-    *copy = 0;
+    clock(run, 1);
     for (int t = 0; t < 8; t++) {
-        best = best_of(run, arrays, &reps, best);
-        *copy = best_of(run_memcpy, 2, &copy_reps, *copy);
+        best = best_of(clock, run, passes * bytes, &reps, best);
+        copy = best_of(timed, run_memcpy, 2 * all, &copy_reps, copy);
     }
-    return best;
+    printf(" %7.1f GB/s  memcpy %5.1f  ratio %5.2f", best, copy, best / copy);
 }
-
-static void report(const char *name, int64_t width, void (*run)(void), double arrays) {
-    double copy, gb = rate(run, arrays, &copy);
+static void name_of(const char *name, int64_t width) {
     printf("  %-26s", name);
     if (width) printf(" c=%-4d", (int)width);
     else printf("       ");
-    printf(" %7.1f GB/s  memcpy %5.1f  ratio %5.2f\n", gb, copy, gb / copy);
+}
+
+/* One thread, and all where the arrays are large */
+static void report_all(timer *clock, void (*run)(void), double passes, bool large) {
+    take_part(0, large ? LARGE : SMALL);
+    report(clock, run, passes);
+    if (large && team.started) {
+        team.threads = team.started + 1;
+        if (ctx) fg_set_threads(ctx, team.threads);
+        report(clock, run, passes);
+        team.threads = 1;
+        if (ctx) fg_set_threads(ctx, 1);
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+static void heading(const char *isa, bool large) {
+    printf("\n%s, arrays of %zu KB", isa, (large ? LARGE : SMALL) * sizeof(fg_real) >> 10);
+    if (large && team.started) printf(": on one thread, on %d", team.started + 1);
+    putchar('\n');
 }
 
 static bool run_ops(const char *filter) {
@@ -208,20 +302,24 @@ static bool run_ops(const char *filter) {
     scope = fg_scope_open(ctx);
     if (!scope) return false;
     fg_set_threads(ctx, 1);
-    for (int size = 0; size < 2; size++) {
-        n = size ? SMALL : LARGE;
-        fg_shape sh = FG_SHAPE((int64_t)n / 64, 64);
+    for (int large = 1; large >= 0; large--) {
+        int64_t rows = (large ? LARGE : SMALL) / 640 * 10, labelled = rows / 10 * 64;
+        fg_shape sh = FG_SHAPE(rows, 64);
         t0 = fg_normal(scope, sh, 0, 1, FG_STREAM_DEFAULT);
         t1 = fg_uniform(scope, sh, 0, 1, FG_STREAM_DEFAULT);
         t16 = fg_cast(scope, t0, FG_BF16);
         t8 = fg_cast(scope, fg_affine(scope, t1, 255, 0), FG_U8);
-        wide = fg_reshape(scope, fg_slice(scope, t0, 0, 0, (int64_t)n / 640 * 10), FG_SHAPE((int64_t)n / 640 * 64, 10));
-        labels = fg_cast(
-            scope, fg_affine(scope, fg_uniform(scope, FG_SHAPE((int64_t)n / 640 * 64), 0, 10, FG_STREAM_DEFAULT), 1, 0), FG_I32);
+        wide = fg_reshape(scope, t0, FG_SHAPE(labelled, 10));
+        labels = fg_cast(scope, fg_uniform(scope, FG_SHAPE(labelled), 0, 10, FG_STREAM_DEFAULT), FG_I32);
         if (fg_scope_status(scope) != FG_OK) return false;
-        printf("\nops, %s, arrays of %zu KB\n", ctx->k->isa, n * sizeof(fg_real) >> 10);
-        for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
-            if (!filter || strstr(ops[i].name, filter)) report(ops[i].name, 0, ops[i].run, ops[i].arrays);
+        bool first = true;
+        for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+            if (filter && !strstr(ops[i].name, filter)) continue;
+            if (first) heading(ctx->k->isa, large);
+            first = false;
+            name_of(ops[i].name, 0);
+            report_all(timed_op, ops[i].run, ops[i].arrays, large);
+        }
     }
     bool ok = fg_scope_close(scope) == FG_OK;
     fg_context_free(ctx);
@@ -229,7 +327,7 @@ static bool run_ops(const char *filter) {
 }
 
 /* The kernels that this level brought. */
-static void run_level(fg_isa_level isa, const char *filter) {
+static void run_level(fg_isa_level isa, bool large, const char *filter) {
     fg_kernel_info info;
     bool first = true;
     for (int i = 0; fg_kernel_at(isa, i, &info); i++)
@@ -237,39 +335,36 @@ static void run_level(fg_isa_level isa, const char *filter) {
             char name[64];
             snprintf(name, sizeof name, "%s%s%s%s", info.slot, *info.member ? " " : "", info.member, timings[t].variant);
             if (strcmp(timings[t].slot, info.slot) != 0 || (filter && !strstr(name, filter))) continue;
-            if (first) printf("\n%s, arrays of %zu KB\n", fg_isa_name(isa), n * sizeof(fg_real) >> 10);
+            if (first) heading(fg_isa_name(isa), large);
             first = false;
             member = info.index;
             for (size_t w = 0; w < (timings[t].cols < 0 ? sizeof widths / sizeof *widths : 1); w++) {
                 cols = timings[t].cols < 0 ? widths[w] : timings[t].cols ? timings[t].cols : 1;
-                report(name, timings[t].cols ? cols : 0, timings[t].run, timings[t].arrays);
+                name_of(name, timings[t].cols ? cols : 0);
+                report_all(timed, timings[t].run, timings[t].arrays, large);
             }
-            fflush(stdout);
         }
 }
 
 int main(int argc, char **argv) {
-    fg_real **arrays[] = { &a, &b, &c, &d, &e };
+    const char *filter = argc > 1 ? argv[1] : NULL;
+    int threads = fg_default_threads();
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    size_t all = (size_t)threads * LARGE;
     for (int i = 0; i < 5; i++) {
-        *arrays[i] = aligned(LARGE * sizeof(fg_real));
-        for (size_t j = 0; j < LARGE; j++) (*arrays[i])[j] = (fg_real)((double)(j * 2654435761u % 2001) / 500 - 2);
+        arrays[i] = aligned(all * sizeof(fg_real));
+        for (size_t j = 0; j < all; j++) {
+            fg_real x = (fg_real)((double)(j * 2654435761u % 2001) / 500 - 2);
+            arrays[i][j] = i == 1 || i == 4 ? (x + 2) / 4 : x; /* b and e: 0 to 1 */
+        }
     }
-    for (size_t j = 0; j < LARGE; j++) b[j] = (b[j] + 2) / 4, e[j] = (e[j] + 2) / 4;
-    cond = malloc(LARGE);
-    if (!cond) return EXIT_FAILURE;
-    for (size_t j = 0; j < LARGE; j++) cond[j] = j * 2654435761u >> 7 & 1;
-    for (int i = 0; i < 8; i++)
-        for (int j = 0; j < 4096; j++) small[i][j] = (fg_real)(1 + j % 7) / 8;
+    conditions = aligned(all);
+    for (size_t j = 0; j < all; j++) conditions[j] = j * 2654435761u >> 7 & 1;
+    start_team(threads);
 
     for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
         k = fg_kernels_for((fg_isa_level)isa);
-        for (int size = 0; k && size < 2; size++) {
-            n = size ? SMALL : LARGE;
-            run_level((fg_isa_level)isa, argc > 1 ? argv[1] : NULL);
-        }
+        for (int large = 1; k && large >= 0; large--) run_level((fg_isa_level)isa, large, filter);
     }
-    bool ok = run_ops(argc > 1 ? argv[1] : NULL);
-    for (int i = 0; i < 5; i++) free(*arrays[i]);
-    free(cond);
-    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_ops(filter) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
