@@ -117,16 +117,32 @@ static fg_status infer_ce(fg_call *c) {
     c->out_dtype = FG_F32;
     return FG_OK;
 }
+typedef struct ce_job {
+    const fg_kernels *kernels;
+    const fg_real *x;
+    const int32_t *labels;
+    fg_real *y, *scratch; /* a block of rows for each worker */
+    int64_t k, rows;      /* classes; rows of a block */
+} ce_job;
+static void ce_rows(void *arg, int64_t first, int64_t end, int worker) {
+    const ce_job *j = arg;
+    fg_real *lp = j->scratch + worker * j->rows * j->k;
+    for (int64_t r0 = first, r1; r0 < end; r0 = r1) {
+        r1 = r0 + j->rows < end ? r0 + j->rows : end;
+        j->kernels->log_softmax(j->x + r0 * j->k, lp, r1 - r0, j->k);
+        for (int64_t i = r0; i < r1; i++) j->y[i] = -lp[(i - r0) * j->k + j->labels[i]];
+    }
+}
 static fg_status forward_ce(fg_call *c) {
+    enum { BLOCK = 4096 /* numbers, which stay in the first cache */ };
     int64_t n = c->in[0]->shape.dim[0], k = c->in[0]->shape.dim[1];
     if (n == 0) return FG_OK;
-    size_t bytes = (size_t)(n * k) * sizeof(fg_real);
-    fg_real *lp = fg_alloc(c->ctx, bytes), *y = fg_reals(c->y);
-    if (!lp) return FG_ENOMEM;
-    const int32_t *l = fg_data(c->in[1]);
-    c->ctx->k->log_softmax(fg_reals(c->in[0]), lp, n, k);
-    for (int64_t i = 0; i < n; i++) y[i] = -lp[i * k + l[i]];
-    fg_free(c->ctx, lp, bytes);
+    ce_job j = { c->ctx->k, fg_reals(c->in[0]), fg_data(c->in[1]), fg_reals(c->y), NULL, k, k < BLOCK ? BLOCK / k : 1 };
+    size_t bytes = (size_t)(fg_get_threads(c->ctx) * j.rows * k) * sizeof(fg_real);
+    j.scratch = fg_alloc(c->ctx, bytes);
+    if (!j.scratch) return FG_ENOMEM;
+    fg_range_light(c->ctx, n, k, ce_rows, &j);
+    fg_free(c->ctx, j.scratch, bytes);
     return FG_OK;
 }
 static void vjp_ce(fg_vjp *v) {

@@ -241,6 +241,25 @@ describe("arithmetic", function()
     near(math.log(2), fg.cross_entropy(fg.zeros(1, 2), fg.zeros { 1, dtype = "u8" }):item())
   end)
 
+  it("computes cross-entropy row by row, on any number of threads", function()
+    local was = fg.get_threads()
+    for _, shape in ipairs { { 5003, 10 }, { 3, 5000 }, { 700, 1 } } do
+      local rows, classes = shape[1], shape[2]
+      local logits = fg.randn(rows, classes)
+      local list, hot = {}, fg.zeros(rows, classes)
+      for i = 1, rows do
+        list[i] = i % classes
+        hot:set(i, list[i] + 1, 1)
+      end
+      local labels, want = fg.tensor(list, "i32"), -(logits:log_softmax() * hot):sum(2)
+      for threads = 1, 3 do
+        fg.set_threads(threads)
+        assert.is_true(fg.equal(want, fg.cross_entropy(logits, labels)))
+      end
+    end
+    fg.set_threads(was)
+  end)
+
   it("keeps the dtype of bf16 under numbers", function()
     local h = fg.ones(3):to("bf16")
     for _, y in ipairs { h + 1, h * 2.5, h / 3, 2 - h, 1 / h } do
