@@ -71,6 +71,7 @@ bool fg_wino_geom_of(const fg_conv_geom *g, fg_conv_dir dir, fg_wino_geom *w) {
     bool eight = g->kh == 5 && g->sh == 1 && g->kw == 5 && g->sw == 1;
     *w = (fg_wino_geom){ .by_rows = eight && dir == FG_CONV_DW && g->oh <= FG_WINO_FEW_ROWS };
     if (w->by_rows) {
+        if (g->h >= FG_WINO_FEW_ROWS + g->kh || g->ow > FG_WINO_ROW) return false; /* cropped far, or a strip: too much scratch */
         if (!fg_wino_axis_of(dir, g->kw, g->sw, g->pl, g->w, g->ow, true, &w->w)) return false;
         w->slots = 1;
         w->tiles = g->n * w->w.tiles;

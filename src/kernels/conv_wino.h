@@ -25,9 +25,10 @@
 #include "kernels.h"
 
 enum {
-    FG_WINO_POINTS = 8,  /* most along an axis */
-    FG_WINO_OUT = 4,     /* most outputs of a tile along an axis */
-    FG_WINO_FEW_ROWS = 8 /* see by_rows */
+    FG_WINO_POINTS = 8,   /* most along an axis */
+    FG_WINO_OUT = 4,      /* most outputs of a tile along an axis */
+    FG_WINO_FEW_ROWS = 8, /* rows and columns of outputs, at most: see by_rows */
+    FG_WINO_ROW = 256
 };
 
 typedef struct fg_wino_phase {
@@ -60,7 +61,7 @@ bool fg_wino_axis_of(fg_conv_dir dir, int kernel, int stride, int64_t pad, int64
 
 typedef struct fg_wino_geom {
     fg_wino_axis h, w;
-    /* DW of 5x5 kernels with stride 1 where the output has FEW_ROWS at most: h is empty, kernel rows are met one by one, and
+    /* DW of 5x5 kernels with stride 1 where the output has FEW_ROWS rows at most: h is empty, kernel rows are met one by one, and
      * tiles lie along the width alone (conv_wino_dw_rows_body.h) */
     bool by_rows;
     int64_t tiles;  /* of the whole batch */
