@@ -1,5 +1,5 @@
 /* conv_wino_body.h: FWD and DX by polyphase Winograd, included by conv_wino_<isa>.c after the vector words (simd.h, or one
- * number at a time) and after mul_rows and mul_columns, the register tiles. conv_wino.h tells the idea, wino_programs.h has
+ * number at a time) and after mul_rows and mul_columns, the register tiles. conv_wino.h tells the idea, wino_passes.h has
  * the transforms, conv_wino_fresh_body.h another order for very many weights, conv_wino_dw_body.h DW.
  *
  *      x, dy   window n x n            V[point][tile][slot][channel]
@@ -36,72 +36,8 @@ enum { LIST = 72 /* tiles that are worked on at once, at most */ };
 enum { ALGO_PACKED, ALGO_FRESH, ALGO_ROWS };
 enum { Q_TILE_CHUNKS, Q_PANEL_CHUNKS, Q_LDV, Q_PSV, Q_PSM, Q_PSU, Q_SLOTS, Q_LAST };
 
-/* ---------------------------------------------------------------- transforms of one axis
- * A program runs over `lines` lines, `il` numbers apart in the source, `ol` in the target; within a line the numbers (vectors
- * of channels) are `is` and `os` apart. */
-typedef void (*pass_fn)(const fg_real *in, int64_t is, int64_t il, fg_real *out, int64_t os, int64_t ol, int lines);
+#include "wino_passes.h"
 
-#define I(j)         v_load(in + (j)*is)
-#define O(i, v)      v_store(out + (i)*os, v)
-#define S(c)         v_set((fg_real)(c))
-#define ADD(a, b)    v_add(a, b)
-#define SUB(a, b)    v_sub(a, b)
-#define MUL(a, b)    v_mul(a, b)
-#define NEG(a)       v_neg(a)
-#define FMA(a, b, c) v_fma(a, b, c)
-#define PROGRAM(name, ...)                                                                                                       \
-    static void name(const fg_real *in, int64_t is, int64_t il, fg_real *out, int64_t os, int64_t ol, int lines) {               \
-        for (; lines > 0; lines--, in += il, out += ol) { __VA_ARGS__ }                                                          \
-    }
-#include "wino_programs.h"
-#include "wino_edge_programs.h"
-#undef I
-#undef O
-#undef S
-#undef ADD
-#undef SUB
-#undef MUL
-#undef NEG
-#undef FMA
-#undef PROGRAM
-
-/* Points up to the last that some phase uses. */
-static int points_in_use(const fg_wino_axis *a) {
-    int n = 0;
-    for (int i = 0; i < a->phases; i++) n = (int)max64(n, a->phase[i].first + a->phase[i].points);
-    return n;
-}
-/* [point 0 missing][infinity missing] */
-#define BY_POINTS(name)                                                                                                          \
-    {                                                                                                                            \
-        { name##_all, name##_front }, { name##_behind, name##_middle }                                                           \
-    }
-static bool last_missing(const fg_wino_axis *a, const fg_wino_phase *f) { return f->first + f->points < a->n; }
-/* `m`: outputs of the tile */
-static pass_fn input_pass(const fg_wino_axis *a, const fg_wino_phase *f, int m) {
-    static const pass_fn six[2][2] = BY_POINTS(in6),
-                         edge[3][2][2] = { BY_POINTS(edge_in1), BY_POINTS(edge_in2), BY_POINTS(edge_in3) };
-    if (a->n == 8) return in8_all;
-    int front = f ? f->first : 0, behind = f && last_missing(a, f);
-    return m < a->m ? edge[m - 1][front][behind] : six[front][behind];
-}
-static pass_fn output_pass(const fg_wino_axis *a, const fg_wino_phase *f, int m) {
-    static const pass_fn six[2][2] = BY_POINTS(out6_4),
-                         edge[3][2][2] = { BY_POINTS(edge_out1), BY_POINTS(edge_out2), BY_POINTS(edge_out3) };
-    if (a->n == 8) return out8_4_all;
-    if (m < a->m) return edge[m - 1][f->first][last_missing(a, f)];
-    return a->m == 4 ? six[f->first][last_missing(a, f)] : a->m == 3 ? out6_3_all : out6_2_all;
-}
-/* taps of a phase to points (`back`: the transpose) */
-static pass_fn weight_pass(const fg_wino_axis *a, const fg_wino_phase *f, bool back) {
-    static const pass_fn one[3][2] = { { taps6_1_front, untaps6_1_front },
-                                       { taps6_1_middle, untaps6_1_middle },
-                                       { taps6_1_behind, untaps6_1_behind } };
-    static const pass_fn two[2][2] = { { taps6_2_front, untaps6_2_front }, { taps6_2_behind, untaps6_2_behind } };
-    static const pass_fn most[3][2] = { { taps6_3, untaps6_3 }, { taps6_4, untaps6_4 }, { taps6_5, untaps6_5 } };
-    if (a->n == 8) return back ? untaps8_5 : taps8_5;
-    return f->taps == 1 ? one[f->place][back] : f->taps == 2 ? two[f->place][back] : most[f->taps - 3][back];
-}
 /* Kernel indices of a phase's taps, in the order of its window: the first, and the step. */
 static int first_tap(const fg_wino_phase *f, int stride, fg_conv_dir dir) {
     return f->rho + (dir == FG_CONV_DX ? stride * (f->taps - 1) : 0);
@@ -222,6 +158,8 @@ static void tiles_to_points(const fg_wino_geom *g, const reader *h, const reader
     int nw = g->w.n, i0 = h->first, j0 = w->first;
     int64_t is = w->step * src->c, il = h->step * src->w * src->c;
     window next = window_at(h, w, src, &tiles->at[0]);
+    plane_fn planes[2][2]; /* [last_h][last_w] */
+    for (int i = 0; i < 4; i++) planes[i / 2][i % 2] = plane_of(w->pass[i % 2], h->pass[i / 2]);
     for (int64_t t = 0; t < tiles->n; t++) {
         const tile_at *at = &tiles->at[t];
         window now = next;
@@ -230,6 +168,7 @@ static void tiles_to_points(const fg_wino_geom *g, const reader *h, const reader
         int i1 = h->end[at->last_h], j1 = w->end[at->last_w];
         const pieces *pw = &w->points[at->last_w];
         pass_fn along_h = h->pass[at->last_h], along_w = w->pass[at->last_w];
+        plane_fn plane = planes[at->last_h][at->last_w];
         bool inside = now.rows.first == i0 && now.rows.end == i1 && now.cols.first == j0 && now.cols.end == j1;
         if (!inside) clear(buf + i0 * nw * W, (i1 - i0) * nw);
         for (int64_t c = c0; c < c0 + cn; c += W) {
@@ -240,8 +179,12 @@ static void tiles_to_points(const fg_wino_geom *g, const reader *h, const reader
                 copy_window(&now, c, il, is, c0 + cn - c, buf, nw);
                 from = buf + i0 * nw * W, step = W, line = nw * W;
             }
-            along_w(from, step, line, mid + i0 * nw * W, W, nw * W, i1 - i0);
             fg_real *to = out + (c - c0) / NR * ldp + (c - c0) % NR;
+            if (plane) {
+                plane(from, step, line, to, ps, nw * ps);
+                continue;
+            }
+            along_w(from, step, line, mid + i0 * nw * W, W, nw * W, i1 - i0);
             for (int i = 0; i < pw->n; i++)
                 along_h(mid + pw->begin[i] * W, nw * W, W, to + pw->begin[i] * ps, nw * ps, ps, pw->size[i]);
         }
@@ -322,9 +265,15 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
         points_h[last] = pieces_of(&g->h, last, fh->first, fh->points);
         points_w[last] = pieces_of(&g->w, last, fw->first, pj);
     }
+    plane_fn planes[2][2]; /* [last_h][last_w] */
+    for (int i = 0; i < 4; i++) {
+        pass_fn d = down[i / 2], a = across[i % 2];
+        planes[i / 2][i % 2] = across_first ? plane_of(a, d) : plane_of(d, a);
+    }
     for (int64_t t = 0; t < tiles->n; t++, m += NR) {
         const tile_at *at = &tiles->at[t];
         const pieces *pw = &points_w[at->last_w], *ph = &points_h[at->last_h];
+        plane_fn plane = planes[at->last_h][at->last_w];
         int mh = at->last_h ? g->h.last : g->h.m, mw = at->last_w ? g->w.last : g->w.m;
         int64_t y = o->y0 + o->sh * g->h.m * at->a, x = o->x0 + o->sw * g->w.m * at->b;
         fg_real *to = o->p + ((at->n * o->h + y) * o->w + x) * o->c + c0;
@@ -338,7 +287,10 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
             bool direct = at_once && cn - c >= W;
             fg_real *out = direct ? to + c : tile;
             int64_t row = direct ? o->sh * o->w * o->c : mw * W, pixel = direct ? o->sw * o->c : W;
-            if (across_first) {
+            if (plane) {
+                if (across_first) plane(from, ps, nw * ps, out, pixel, row);
+                else plane(from, nw * ps, ps, out, row, pixel);
+            } else if (across_first) {
                 for (int i = 0; i < ph->n; i++)
                     across[at->last_w](from + ph->begin[i] * nw * ps, ps, nw * ps, mid + ph->begin[i] * mw * W, W, mw * W,
                                        ph->size[i]);
@@ -421,8 +373,13 @@ static void taps_to_points(const fg_wino_geom *w, int slot, const fg_real *taps,
     const fg_wino_phase *fh = fg_wino_slot_h(w, slot), *fw = fg_wino_slot_w(w, slot);
     pass_fn along_w = weight_pass(&w->w, fw, false), along_h = weight_pass(&w->h, fh, false);
     int pj = fw->points, nw = w->w.n;
+    plane_fn plane = stream ? NULL : plane_of(along_w, along_h);
     u += (fh->first * nw + fw->first) * ps;
     for (int64_t v = 0; v < NR; v += W) {
+        if (plane) {
+            plane(taps + v, NR, fw->taps * NR, u + v, ps, nw * ps);
+            continue;
+        }
         along_w(taps + v, NR, fw->taps * NR, mid, W, pj * W, fh->taps);
         if (!stream) {
             along_h(mid, pj * W, W, u + v, nw * ps, ps, pj);

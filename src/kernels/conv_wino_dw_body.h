@@ -116,12 +116,17 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
     for (int s = 0; s < w->slots; s++) {
         const fg_wino_phase *fh = fg_wino_slot_h(w, s), *fw = fg_wino_slot_w(w, s);
         pass_fn along_h = weight_pass(&w->h, fh, true), along_w = weight_pass(&w->w, fw, true);
+        plane_fn plane = plane_of(along_h, along_w);
         int th = fh->taps, tw = fw->taps, pj = fw->points;
         for (int64_t c = 0; c < cn; c++)
             for (int64_t o = 0; o < on; o += W) {
                 const fg_real *from = du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * cb + c) * NR + o % NR;
-                along_h(from, w->w.n * ps, ps, mid, pj * W, W, pj);
-                along_w(mid, W, pj * W, taps, W, tw * W, th);
+                if (plane) {
+                    plane(from, w->w.n * ps, ps, taps, tw * W, W);
+                } else {
+                    along_h(from, w->w.n * ps, ps, mid, pj * W, W, pj);
+                    along_w(mid, W, pj * W, taps, W, tw * W, th);
+                }
                 for (int a = 0; a < th; a++)
                     for (int b = 0; b < tw; b++) {
                         int64_t tap = (fh->rho + w->h.stride * a) * g->kw + fw->rho + w->w.stride * b;
