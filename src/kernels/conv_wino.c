@@ -107,10 +107,10 @@ bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir, fg_isa_level isa) {
     if (w.tiles < (w.by_rows ? TILES_BY_ROWS : TILES)) return false;
     double rows = (double)g->n * (double)direct_taps(g->kh, g->sh, g->pt, g->h, g->oh);
     double direct = rows * (double)direct_taps(g->kw, g->sw, g->pl, g->w, g->ow) * (double)(g->ci * g->co);
-    /* In multiply-adds, fitted to measurements of 570 geometries: what each number of a window and of a tile in points costs,
+    /* In multiply-adds, fitted to measurements of 600 geometries: what each number of a window and of a tile in points costs,
      * what each weight in points does, if two calls share it. */
     double weights = (double)w.points * (double)(g->ci * g->co);
-    double products, numbers, per_number = w.by_rows ? 3 : 6.7;
+    double products, numbers, per_number = w.by_rows ? 2.4 : 4.5;
     if (w.by_rows) {
         products = rows * (double)axis_products(&w.w) * (double)(g->ci * g->co);
         numbers = (double)(g->n * axis_numbers(&w.w)) * (double)(g->h * g->ci + g->oh * g->co);
@@ -119,7 +119,7 @@ bool fg_wino_pays(const fg_conv_geom *g, fg_conv_dir dir, fg_isa_level isa) {
         numbers = (double)g->n * (double)(axis_numbers(&w.h) * axis_numbers(&w.w));
         numbers *= (double)(dir == FG_CONV_DX ? g->co + w.slots * g->ci : w.slots * g->ci + g->co);
     }
-    double per_weight = dir == FG_CONV_DW ? 3 : weights > LARGE ? 13 : 8;
+    double per_weight = dir == FG_CONV_DW ? 2 : weights > LARGE ? 13 : 8;
     double cost = products + per_number * numbers + per_weight * weights;
     /* What a multiply-add of the direct kernels costs, by direction. */
     static const double wide[] = { 0.93, 0.97, 1 }, narrow[] = { 0.8, 0.76, 1 };
