@@ -12,7 +12,8 @@
  *                          a = 2    dy 0 1 2 3
  *
  * A tile is the same columns of a row in every image. A chunk owns a block of ci times a block of co; images go by as many at
- * a time as make BLOCK_COLUMNS tiles, so that their V and Y and the chunk's dU stay in the second-level cache. */
+ * a time as make BLOCK_COLUMNS tiles: sums are as long as all rows of them, so that dU is seldom visited, and the V and Y of a
+ * point stay in the second-level cache. */
 
 enum { MOST_CHANNELS = 64, FEWEST_CHANNELS = 32, BLOCK_COLUMNS = 64, GROUP_COLUMNS = 64 };
 enum { Q_PSX = Q_BLOCK + 1, Q_RSX, Q_RSY };
