@@ -3,7 +3,7 @@
 
 #ifdef FG_HAVE_X86
 
-enum { MR = 6, NR = 16, PACK_ROWS = 16, MAX_RUNS = 128, CHAIN = 32, CHAIN_FIVE = 16, TILE_BLOCK = 36, BLOCK_TILES = 64 };
+enum { MR = 6, NR = 16, PACK_ROWS = 16, MAX_RUNS = 128, CHAIN = 32, CHAIN_FIVE = 16, TILE_BLOCK = 36, BLOCK_TILES = 48 };
 #define TWO_LEVELS 0 /* 16 registers hold one level */
 #define ISA_LEVEL  FG_ISA_AVX2
 #define TILES      fg_tiles_avx2

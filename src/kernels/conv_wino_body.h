@@ -227,25 +227,26 @@ typedef struct target { /* where the outputs of a phase pair go */
     const fg_kernels *k;
 } target;
 
-/* tile[mh][mw], whose first output is pixel (y, x) of image `img` */
+/* tile[mh][mw], whose first output is pixel (y, x) of image `img`, with bias and activation */
 static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_t img, int64_t y, int64_t x, int64_t c,
                           int64_t n) {
-    bool inside_act = o->act == FG_ACT_NONE || o->act == FG_ACT_RELU || o->act == FG_ACT_LEAKY_RELU;
-    if (o->bias || o->act != FG_ACT_NONE) {
-        vf bias = o->bias ? v_loadw(o->bias + c, (size_t)n) : v_zero(), slope = v_set(o->slope), zero = v_zero();
-        for (int i = 0; i < mh * mw; i++) {
-            vf v = v_load(tile + i * W);
-            if (o->bias) v = v_add(v, bias);
-            if (o->act == FG_ACT_RELU) v = v_maxr(zero, v);
-            if (o->act == FG_ACT_LEAKY_RELU) v = v_sel(v_le(v, zero), v_mul(v, slope), v);
-            v_store(tile + i * W, v);
-        }
-        if (!inside_act) o->k->bias_act(tile, NULL, 1, mh * mw * W, o->act, o->slope);
+    vf bias = o->bias ? v_loadw(o->bias + c, (size_t)n) : v_zero(), slope = v_set(o->slope), zero = v_zero();
+    bool add = o->bias;
+    if (o->act != FG_ACT_NONE && o->act != FG_ACT_RELU && o->act != FG_ACT_LEAKY_RELU) {
+        for (int i = 0; add && i < mh * mw; i++) v_store(tile + i * W, v_add(v_load(tile + i * W), bias));
+        o->k->bias_act(tile, NULL, 1, mh * mw * W, o->act, o->slope);
+        add = false;
     }
     for (int i = 0; i < mh && y + o->sh * i < o->h; i++) {
         fg_real *p = o->p + ((img * o->h + y + o->sh * i) * o->w + x) * o->c + c;
-        for (int j = 0; j < mw && x + o->sw * j < o->w; j++, p += o->sw * o->c)
-            v_storew(p, v_load(tile + (i * mw + j) * W), (size_t)n);
+        for (int j = 0; j < mw && x + o->sw * j < o->w; j++, p += o->sw * o->c) {
+            vf v = v_load(tile + (i * mw + j) * W);
+            if (add) v = v_add(v, bias);
+            if (o->act == FG_ACT_RELU) v = v_maxr(zero, v);
+            if (o->act == FG_ACT_LEAKY_RELU) v = v_sel(v_le(v, zero), v_mul(v, slope), v);
+            if (n >= W) v_store(p, v);
+            else v_storew(p, v, (size_t)n);
+        }
     }
 }
 
