@@ -105,22 +105,19 @@ static void outputs_to_points(const fg_wino_geom *g, const image *dy, const tile
     tiles_to_points(g, &h, &w, dy, tiles, c0, cn, y, ps, NR, tiles->n * NR);
 }
 
-/* du[point][panel][slot, ci][NR] of channels c0.. x o0.. to dw[kh][kw][ci][co] */
-static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *du, int64_t c0, int64_t o0,
-                              fg_real *dw) {
+/* du[point][panel][slot, ci][NR] of a block to dw[kh][kw][ci][co] */
+static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, const dw_block *k, const fg_real *du, fg_real *dw) {
     const fg_conv_geom *g = &p->g;
-    const int64_t *q = p->priv;
-    int64_t cn = min64(q[Q_CB], g->ci - c0), on = min64(q[Q_COB], g->co - o0), ps = q[Q_PSD];
-    int64_t cb = ceil_div(cn, 16) * 16, rows = w->slots * cb;
+    int64_t ps = p->priv[Q_PSD], rows = w->slots * k->cb;
     fg_real mid[5 * FG_WINO_POINTS * W], taps[25 * W];
     for (int s = 0; s < w->slots; s++) {
         const fg_wino_phase *fh = fg_wino_slot_h(w, s), *fw = fg_wino_slot_w(w, s);
         pass_fn along_h = weight_pass(&w->h, fh, true), along_w = weight_pass(&w->w, fw, true);
         plane_fn plane = plane_of(along_h, along_w);
         int th = fh->taps, tw = fw->taps, pj = fw->points;
-        for (int64_t c = 0; c < cn; c++)
-            for (int64_t o = 0; o < on; o += W) {
-                const fg_real *from = du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * cb + c) * NR + o % NR;
+        for (int64_t c = 0; c < k->cn; c++)
+            for (int64_t o = 0; o < k->on; o += W) {
+                const fg_real *from = du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * k->cb + c) * NR + o % NR;
                 if (plane) {
                     plane(from, w->w.n * ps, ps, taps, tw * W, W);
                 } else {
@@ -130,7 +127,8 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
                 for (int a = 0; a < th; a++)
                     for (int b = 0; b < tw; b++) {
                         int64_t tap = (fh->rho + w->h.stride * a) * g->kw + fw->rho + w->w.stride * b;
-                        v_storew(dw + (tap * g->ci + c0 + c) * g->co + o0 + o, v_load(taps + (a * tw + b) * W), (size_t)(on - o));
+                        v_storew(dw + (tap * g->ci + k->c0 + c) * g->co + k->o0 + o, v_load(taps + (a * tw + b) * W),
+                                 (size_t)(k->on - o));
                     }
             }
     }
@@ -185,7 +183,7 @@ static void run_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk,
                 }
             }
     }
-    points_to_weights(p, &w, du, c0, o0, dw_target(p, a, k.group));
+    points_to_weights(p, &w, &k, du, dw_target(p, a, k.group));
 }
 
 static void finish_wino_dw(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {

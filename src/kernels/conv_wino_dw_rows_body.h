@@ -65,25 +65,23 @@ static void rows_to_points(const fg_wino_axis *axis, const reader *r, const imag
     }
 }
 
-/* du[a][point][panel][ci][NR] of channels c0.. x o0.. to dw[kh][kw][ci][co] */
-static void rows_to_weights(const fg_conv_plan *p, const fg_wino_axis *axis, const fg_real *du, int64_t c0, int64_t o0,
-                            fg_real *dw) {
+/* du[a][point][panel][ci][NR] of a block to dw[kh][kw][ci][co] */
+static void rows_to_weights(const fg_conv_plan *p, const fg_wino_axis *axis, const dw_block *k, const fg_real *du, fg_real *dw) {
     const fg_conv_geom *g = &p->g;
-    int64_t cn = min64(p->priv[Q_CB], g->ci - c0), on = min64(p->priv[Q_COB], g->co - o0), ps = p->priv[Q_PSD];
-    int64_t cb = ceil_div(cn, 16) * 16, tap = g->ci * g->co;
+    int64_t ps = p->priv[Q_PSD], tap = g->ci * g->co;
     fg_real taps[5 * W];
     pass_fn back = weight_pass(axis, &axis->phase[0], true);
     for (int64_t a = 0; a < g->kh; a++, du += axis->n * ps, dw += g->kw * tap)
-        for (int64_t c = 0; c < cn; c++)
-            for (int64_t o = 0; o < on; o += W) {
-                const fg_real *from = du + (o / NR * cb + c) * NR + o % NR;
-                fg_real *to = dw + (c0 + c) * g->co + o0 + o;
-                if (on - o >= W) {
+        for (int64_t c = 0; c < k->cn; c++)
+            for (int64_t o = 0; o < k->on; o += W) {
+                const fg_real *from = du + (o / NR * k->cb + c) * NR + o % NR;
+                fg_real *to = dw + (k->c0 + c) * g->co + k->o0 + o;
+                if (k->on - o >= W) {
                     back(from, ps, 0, to, tap, 0, 1);
                     continue;
                 }
                 back(from, ps, 0, taps, W, 0, 1);
-                for (int64_t b = 0; b < g->kw; b++) v_storew(to + b * tap, v_load(taps + b * W), (size_t)(on - o));
+                for (int64_t b = 0; b < g->kw; b++) v_storew(to + b * tap, v_load(taps + b * W), (size_t)(k->on - o));
             }
 }
 
@@ -117,7 +115,7 @@ static void run_dw_rows(const fg_conv_plan *p, const fg_conv_args *args, int chu
                                     min64(NR, whole_vectors(k.on - o)), n0 > begin);
                 }
     }
-    rows_to_weights(p, &w.w, du, k.c0, k.o0, dw_target(p, args, k.group));
+    rows_to_weights(p, &w.w, &k, du, dw_target(p, args, k.group));
 }
 
 static bool pays(const fg_conv_geom *g, fg_conv_dir dir) { return fg_wino_pays(g, dir, ISA_LEVEL); }

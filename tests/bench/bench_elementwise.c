@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LARGE = 8 << 20, SMALL = 48 << 10, MAX_THREADS = 8, SMALLS = 8, SMALL_LENGTH = 4096 }; /* elements */
 
@@ -243,9 +242,9 @@ static double timed(void (*run)(void), int reps) {
 }
 /* The same of whole ops, which have a team of their own: by the wall's clock. */
 static double timed_op(void (*run)(void), int reps) {
-    double from = wall_seconds();
+    double from = fg_clock_seconds();
     for (int i = 0; i < reps; i++) run();
-    return wall_seconds() - from;
+    return fg_clock_seconds() - from;
 }
 
 /* ---------------------------------------------------------------- measuring */

@@ -15,12 +15,6 @@ static inline double own_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static inline double wall_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* At least 64 bytes, 64-byte aligned, in pages of 2 MB where it spans some, as a context's heap is; ends the program when there
  * is no memory. */
 static inline void *aligned(size_t bytes) {
