@@ -89,8 +89,11 @@ static void finish_fresh(const fg_conv_plan *p, const fg_conv_args *a, int panel
         for (int64_t b = 0; b < q[Q_BLOCKS]; b++) {
             const fg_real *v = shared_v(p, w, a, dx ? 0 : s, b);
             int64_t begin = block_begin(p, b), size = block_size(p, b), parts = ceil_div(size, chain);
-            for (int64_t c = 0; c < size; c += PACK_ROWS)
-                slot_to_points(p, w, s, a->w, panel, begin + c, begin + min64(size, c + PACK_ROWS), u + c * NR, false);
+            for (int64_t c = 0; c < size; c += PACK_ROWS) {
+                slot_part now = { s, begin + c, begin + min64(size, c + PACK_ROWS) }, next = { s, now.c1, begin + size };
+                next.c1 = min64(next.c1, next.c0 + PACK_ROWS);
+                slot_to_points(p, w, a->w, panel, now, next.c0 < next.c1 ? &next : NULL, u + c * NR, false);
+            }
             product_run runs[CHANNELS];
             for (int i = fh->first; i < fh->first + fh->points; i++)
                 for (int j = fw->first; j < fw->first + fw->points; j++) {

@@ -12,6 +12,7 @@ static inline void v_store(fg_real *p, vf v) { *p = v; }
 static inline void v_storew(fg_real *p, vf v, size_t n) { (void)n, *p = v; }
 static inline void v_stream(fg_real *p, vf v) { *p = v; }
 static inline void v_fetch2(const fg_real *p) { (void)p; }
+static inline void v_fetchw(const fg_real *p) { (void)p; }
 static inline void v_stream_end(void) {}
 static inline vf v_zero(void) { return 0; }
 static inline vf v_set(fg_real x) { return x; }
