@@ -158,7 +158,7 @@ static void late_activation(const job *z, float *out, int64_t count) {
 }
 
 /* ---------------------------------------------------------------- FWD: wide outputs from windows of x */
-/* mr rows against all panels of w; the runs begin at output channel 0. The outputs `ahead` floats further are asked for, since
+/* mr rows against all panels of w; the runs begin at output channel 0. The outputs `ahead` floats further are fetched, since
  * the store of a line that is in no cache stalls the tiles that follow. */
 static void fwd_panels(const job *z, fg_tile_args *t, int64_t mr, float *out, int64_t ahead) {
     for (int64_t j = 0; j < z->g.co; j += NR) {
@@ -167,7 +167,7 @@ static void fwd_panels(const job *z, fg_tile_args *t, int64_t mr, float *out, in
         t->c = out + j;
         t->bias = z->a->bias ? z->a->bias + j : NULL;
         for (int64_t i = 0; ahead && i < mr; i++)
-            for (int64_t k = 0; k < t->cols; k += 16) __builtin_prefetch(t->c + t->crow[i] + ahead + k, 1);
+            for (int64_t k = 0; k < t->cols; k += 16) v_fetchw(t->c + t->crow[i] + ahead + k);
         TILES[FG_TILE_ROWS][t->cols > VL][mr - 1](t);
     }
 }
@@ -196,7 +196,7 @@ static void fwd_row(const job *z, int64_t oh, int64_t n0, int64_t n1) {
         t.aoff = n * image;
         for (int64_t i = 0; i < pixels.tiles; i++) {
             int64_t mr = cut_size(&pixels, i);
-            fwd_panels(z, &t, mr, out, mr * g->co);
+            fwd_panels(z, &t, mr, out, 2 * mr * g->co);
             t.aoff += mr * t.sa, out += mr * g->co;
         }
     }

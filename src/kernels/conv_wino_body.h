@@ -329,6 +329,7 @@ static void plan_packed(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p)
     /* Tiles first: the more of them, the less often U is read. Then panels, until M fits and there is work for a team. */
     q[Q_TILE_CHUNKS] = ceil_div(w.tiles, most);
     if (q[Q_TILE_CHUNKS] * panels < CHUNKS_WANTED) q[Q_TILE_CHUNKS] = ceil_div(w.tiles, most / 2);
+    q[Q_TILE_CHUNKS] += q[Q_TILE_CHUNKS] > 1 && q[Q_TILE_CHUNKS] % 2; /* an even number for two threads */
     int64_t tiles = ceil_div(w.tiles, q[Q_TILE_CHUNKS]);
     q[Q_PANEL_CHUNKS] = max64(ceil_div(CHUNKS_WANTED, q[Q_TILE_CHUNKS]),
                               ceil_div(used * tiles * panels * NR * (int64_t)sizeof(fg_real), M_BYTES));
