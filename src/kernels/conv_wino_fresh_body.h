@@ -7,9 +7,10 @@
  * second-level cache while all tiles go by. Making is cheaper than reading (measured), and nothing need be cached.
  *
  *      run:     windows of all tiles to points, shared:   V[slot][block of CHANNELS][point][tile][channel]
- *      finish:  a chunk is a panel:   for each slot, each block:   taps -> U[point][channel][NR]
- *                                        for each point:   M[point][tile][NR] += V U, while the next point's V is fetched
- *               then points to outputs (FWD: after all slots; DX: after each) */
+ *      finish:  a chunk is a panel (in DX, where each slot has outputs of its own, one slot of a panel)
+ *                   for each slot, each block:   taps -> U[point][channel][NR]
+ *                                                for each point:   M[point][tile][NR] += V U, while the next point's V is fetched
+ *                   then points to outputs */
 
 enum {
     FRESH_BYTES = 16 << 20 /* of weights in points */,
@@ -51,7 +52,7 @@ static bool plan_fresh(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) 
     q[Q_PIECES] = min64(w.tiles, ceil_div(PIECES_WANTED, wholes)); /* of the list of tiles */
     p->chunks = (int)(wholes * q[Q_PIECES]);
     p->partials = (size_t)v;
-    p->finish_chunks = (int)panels;
+    p->finish_chunks = (int)(p->dir == FG_CONV_DX ? panels * w.slots : panels);
     p->scratch = (size_t)(points * (q[Q_PSU] + q[Q_PSM])) * sizeof(fg_real);
     return true;
 }
@@ -74,17 +75,18 @@ static void run_fresh(const fg_conv_plan *p, const fg_conv_args *a, int chunk) {
     windows_to_points(&w, &src, &some, c0, cn, fh, fw, shared_v(p, &w, a, slot, b) + t0 * q[Q_LDV], q[Q_PSV], q[Q_LDV]);
 }
 
-static void finish_fresh(const fg_conv_plan *p, const fg_conv_args *a, int panel, fg_real *scratch) {
+static void finish_fresh(const fg_conv_plan *p, const fg_conv_args *a, int chunk, fg_real *scratch) {
     const int64_t *q = p->priv;
     fg_wino_geom geom, *w = &geom;
     fg_wino_geom_of(&p->g, p->dir, w);
     bool dx = p->dir == FG_CONV_DX;
+    int panel = dx ? chunk / w->slots : chunk, first = dx ? chunk % w->slots : 0, last = dx ? first : w->slots - 1;
     int64_t points = w->h.n * w->w.n, c0 = panel * NR, cn = min64(NR, output_channels(p) - c0), chain = chain_of(w);
     fg_real *u = scratch, *m = u + points * q[Q_PSU];
     target out = target_of(p, a);
     tile_list tiles;
     list_tiles(w, 0, w->tiles, &tiles);
-    for (int s = 0; s < w->slots; s++) {
+    for (int s = first; s <= last; s++) {
         const fg_wino_phase *fh = fg_wino_slot_h(w, s), *fw = fg_wino_slot_w(w, s);
         for (int64_t b = 0; b < q[Q_BLOCKS]; b++) {
             const fg_real *v = shared_v(p, w, a, dx ? 0 : s, b);
@@ -107,11 +109,11 @@ static void finish_fresh(const fg_conv_plan *p, const fg_conv_args *a, int panel
                     /* the next point of V is mostly the one behind this; a fetch beyond the last does no harm */
                     int64_t ahead = ((intptr_t)(at + q[Q_PSV]) - (intptr_t)by) / (intptr_t)sizeof(fg_real);
                     mul_rows(runs, (int)parts, q[Q_LDV], ahead, (int)ceil_div(q[Q_PSV], size * NR), used.end - used.begin,
-                             m + point * q[Q_PSM] + used.begin * NR, cn, b > 0 || (s > 0 && !dx));
+                             m + point * q[Q_PSM] + used.begin * NR, cn, b > 0 || s > first);
                 }
         }
-        if (!dx && s + 1 < w->slots) continue;
-        if (dx) aim(&out, w, s);
-        points_to_outputs(w, dx ? fh : &w->h.phase[0], dx ? fw : &w->w.phase[0], m, q[Q_PSM], &tiles, c0, cn, &out);
     }
+    if (dx) aim(&out, w, last);
+    int outputs = dx ? last : 0;
+    points_to_outputs(w, fg_wino_slot_h(w, outputs), fg_wino_slot_w(w, outputs), m, q[Q_PSM], &tiles, c0, cn, &out);
 }
