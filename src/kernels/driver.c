@@ -1,7 +1,7 @@
 /* driver.c: runs the product slots over the thread team, the same for every ISA.
  *
- * A plan cuts the problem into chunks by its size alone; here they are handed to fg_parallel. The caller owns one
- * workspace, which is laid out
+ * A plan cuts the problem into chunks by its size alone; here they are handed to fg_parallel. The caller owns what pack
+ * makes, so that it can be kept, and one workspace, which is laid out
  *
  *     gemm:  [shared][scratch of worker 0][scratch of worker 1]...
  *     gemm16 and
@@ -17,14 +17,14 @@ typedef struct gemm_job {
     const fg_kernels *k;
     const fg_gemm_plan *p;
     const fg_gemm_args *a;
-    void *shared;
+    void *packed, *shared;
     char *scratch;
 } gemm_job;
 
 static void gemm_pack_chunk(void *arg, int chunk, int worker) {
     (void)worker;
     gemm_job *j = arg;
-    j->k->gemm_pack(j->p, j->a, j->shared, chunk);
+    j->k->gemm_pack(j->p, j->a, j->packed, chunk);
 }
 static void gemm_run_chunk(void *arg, int chunk, int worker) {
     gemm_job *j = arg;
@@ -40,9 +40,13 @@ size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p) {
     return round64(p->shared) + (size_t)fg_get_threads(ctx) * round64(p->scratch);
 }
 
+void fg_gemm_pack_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *packed) {
+    gemm_job j = { ctx->k, p, a, packed, NULL, NULL };
+    if (p->packed) fg_parallel(ctx, p->pack_chunks, gemm_pack_chunk, &j);
+}
+
 void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace) {
-    gemm_job j = { ctx->k, p, a, workspace, workspace ? (char *)workspace + round64(p->shared) : NULL };
-    if (p->pack_chunks) fg_parallel(ctx, p->pack_chunks, gemm_pack_chunk, &j);
+    gemm_job j = { ctx->k, p, a, NULL, workspace, workspace ? (char *)workspace + round64(p->shared) : NULL };
     fg_parallel(ctx, p->chunks, gemm_run_chunk, &j);
     if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
 }

@@ -60,15 +60,10 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
     p->chunks = (int)(gm * gn * parts);
 }
 
-static size_t packed_floats(const fg_gemm_plan *p, const fg_gemm_args *a) {
-    if (p->priv[Q_ALGO] == G_DOT) return p->pack_chunks ? (size_t)(a->k * (p->priv[Q_SWAPPED] ? a->m : a->n)) : 0;
-    return p->priv[Q_ALGO] == G_SHARED ? (size_t)(p->priv[Q_PANELS] * a->k * NR) : 0;
-}
-
-/* room for each part's C, after what is packed */
+/* room for each part's C */
 static void plan_parts(fg_gemm_plan *p, const fg_gemm_args *a) {
     int64_t floats = p->priv[Q_PARTS] * a->m * a->n;
-    p->shared += (size_t)floats * sizeof(float);
+    p->shared = (size_t)floats * sizeof(float);
     p->finish_chunks = 1; /* C is small, or it would have been cut instead */
 }
 
@@ -111,8 +106,11 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
     p->scratch = (size_t)(unit_floats(a) + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
-    if (q[Q_ALGO] == G_SHARED) p->pack_chunks = (int)min64(ceil_div(a->n, 128), MAX_CHUNKS);
-    p->shared = packed_floats(p, a) * sizeof(float);
+    if (q[Q_ALGO] == G_SHARED) {
+        p->pack_chunks = (int)min64(ceil_div(a->n, 128), MAX_CHUNKS);
+        p->packed = (size_t)(q[Q_PANELS] * a->k * NR) * sizeof(float);
+        p->keeps = !q[Q_SWAPPED];
+    }
     if (q[Q_PARTS] > 1) plan_parts(p, a);
 }
 
@@ -121,8 +119,8 @@ static void pack_b(const fg_gemm_args *a, int64_t j0, int64_t k0, int64_t k1, fl
     pack_panel_transposed(a->b + j0 * a->ldb + k0, a->ldb, k1 - k0, min64(NR, a->n - j0), d);
 }
 
-static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *shared, int chunk) {
-    float *d = shared;
+static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *packed, int chunk) {
+    float *d = packed;
     if (p->priv[Q_ALGO] == G_DOT) {
         dot_pack(p, args, d);
         return;
@@ -253,8 +251,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
     }
 }
 
-/* `packed` is what gemm_pack left, or NULL */
-static void run_band(const fg_gemm_plan *p, const fg_gemm_args *a, band w, const float *packed) {
+static void run_band(const fg_gemm_plan *p, const fg_gemm_args *a, band w) {
     a_unit u = unit_of(p, a, w.t0, w.t1, w.k0, w.k1);
     for (int64_t k = w.k0, kc; k < w.k1; k += kc) {
         kc = u.kc;
@@ -263,8 +260,8 @@ static void run_band(const fg_gemm_plan *p, const fg_gemm_args *a, band w, const
         const float *b = a->b + k * a->ldb + w.p0 * NR;
         if (p->priv[Q_ALGO] == G_DIRECT) {
             w.b = b, w.ldb = a->ldb, w.step = NR;
-        } else if (packed) {
-            w.b = packed + (w.p0 * a->k + k) * NR, w.step = a->k * NR;
+        } else if (p->priv[Q_ALGO] == G_SHARED) {
+            w.b = (const float *)a->packed + (w.p0 * a->k + k) * NR, w.step = a->k * NR;
         } else {
             w.b = w.panels, w.step = kc * NR + 16; /* panels in other sets of the cache */
             w.source = a->tb ? NULL : b;
@@ -286,12 +283,12 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
     int64_t part = chunk % q[Q_PARTS], cell = chunk / q[Q_PARTS];
     int64_t k0 = a.k * part / q[Q_PARTS], k1 = a.k * (part + 1) / q[Q_PARTS];
     if (q[Q_PARTS] > 1) {
-        a.c = (float *)shared + packed_floats(p, &a) + part * a.m * a.n;
+        a.c = (float *)shared + part * a.m * a.n;
         a.ldc = a.n;
         a.accumulate = false;
     }
     bool whole = q[Q_PARTS] == 1;
-    if (q[Q_ALGO] == G_DOT) dot_run(p, &a, shared, cell, k0, k1, whole);
+    if (q[Q_ALGO] == G_DOT) dot_run(p, &a, cell, k0, k1, whole);
     else if (q[Q_ALGO] == G_RANK) rank_run(p, &a, scratch, cell, k0, k1, whole);
     else {
         a = tile_view(&a, q[Q_SWAPPED]);
@@ -300,14 +297,14 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
         w.rows = scratch, w.sums = w.rows + unit_floats(&a), w.panels = w.sums + q[Q_SUMS];
         for (w.t0 = q[Q_TILES] * gi / q[Q_GM]; w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
-            run_band(p, &a, w, q[Q_ALGO] == G_SHARED ? shared : NULL);
+            run_band(p, &a, w);
         }
     }
 }
 
 /* C = the parts' sum in order, then what a chunk would have done at its end */
 static void gemm_finish(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk) {
-    const float *parts = (const float *)shared + packed_floats(p, a);
+    const float *parts = shared;
     (void)chunk;
     int64_t rows = a->ldc == a->n ? 1 : a->m, cols = a->m * a->n / rows; /* at once where C has no gaps */
     for (int64_t i = 0; i < rows; i++) {

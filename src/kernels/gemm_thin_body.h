@@ -196,12 +196,11 @@ static void dot_pack(const fg_gemm_plan *p, const fg_gemm_args *a, float *d) {
     else dot_turn(s, lds, a->k, 4, d);
 }
 
-static void dot_run(const fg_gemm_plan *p, const fg_gemm_args *a, const float *packed, int64_t cell, int64_t k0, int64_t k1,
-                    bool whole) {
-    bool over_rows = !p->priv[Q_SWAPPED], turned = p->pack_chunks > 0;
+static void dot_run(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t cell, int64_t k0, int64_t k1, bool whole) {
+    bool over_rows = !p->priv[Q_SWAPPED], turned = p->packed > 0;
     int64_t len = over_rows ? a->m : a->n, all = ceil_div(len, FG_DOT_ROWS);
     int64_t r0 = all * cell / p->priv[Q_GM] * FG_DOT_ROWS, r1 = min64(len, all * (cell + 1) / p->priv[Q_GM] * FG_DOT_ROWS);
-    const float *x = over_rows ? a->a : a->b, *y = turned ? packed : over_rows ? a->b : a->a;
+    const float *x = over_rows ? a->a : a->b, *y = turned ? a->packed : over_rows ? a->b : a->a;
     int64_t sx = over_rows ? a->lda : a->ldb, sy = turned ? a->k : over_rows ? a->ldb : a->lda;
     int64_t cr = over_rows ? a->ldc : 1, cc = over_rows ? 1 : a->ldc;
     int cols = (int)(over_rows ? a->n : a->m);
@@ -242,7 +241,7 @@ static bool thin_plan(const fg_gemm_args *a, fg_gemm_plan *p) {
         gm = min64(want, ceil_div(rows, FG_DOT_ROWS));
         bool turned = swapped ? a->ta && !(m == 1 && a->lda == 1) : !a->tb && !(n == 1 && a->ldb == 1);
         p->pack_chunks = turned;
-        p->shared = turned ? (size_t)(k * (swapped ? m : n)) * sizeof(float) : 0;
+        p->packed = turned ? (size_t)(k * (swapped ? m : n)) * sizeof(float) : 0;
     } else {
         bool turn = swapped ? !a->ta : a->tb;
         gn = max64(1, min64(want, cols / 512));

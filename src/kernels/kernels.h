@@ -70,11 +70,14 @@ typedef struct fg_gemm_args {
     const fg_real *bias; /* [N] or NULL */
     fg_act act;
     fg_real slope;
+    const void *packed; /* from gemm_pack, where plan.packed > 0 */
 } fg_gemm_args;
 typedef struct fg_gemm_plan {
     int chunks;        /* independent pieces for the thread team, by problem size only */
     size_t scratch;    /* bytes per worker */
-    size_t shared;     /* bytes shared by all chunks: packed B or partial sums; 0 when unused */
+    size_t shared;     /* bytes of partial sums, shared by all chunks; 0 when unused */
+    size_t packed;     /* bytes of the packed operand, 0 when both are used as they are */
+    bool keeps;        /* packed is of B, by n, k, ldb and tb alone: it serves other products with the same B */
     int pack_chunks;   /* pieces of gemm_pack, 0 when there is nothing to pack */
     int finish_chunks; /* pieces of gemm_finish (tree reduction when K is split), 0 when unused */
     int64_t priv[12];
@@ -264,7 +267,7 @@ typedef struct fg_kernels {
 
     /* products */
     void (*gemm_plan)(const fg_gemm_args *a, fg_gemm_plan *p);
-    void (*gemm_pack)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk);
+    void (*gemm_pack)(const fg_gemm_plan *p, const fg_gemm_args *a, void *packed, int chunk);
     void (*gemm_run)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, void *scratch,
                      int chunk); /* scratch: this worker's */
     void (*gemm_finish)(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk);
@@ -325,7 +328,8 @@ bool fg_gemm16_choose(const fg_kernels *k, const fg_gemm16_args *a, fg_gemm16_pl
 void fg_gemm16_prefer(fg_kernels *k, const fg_gemm16_kernel *kernel);
 
 /* Threaded drivers over the slots (driver.c), the same for every ISA: workspace is the caller's, sized by the plan. */
-size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p);
+size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p); /* for the drive, packed operand not included */
+void fg_gemm_pack_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *packed); /* p->packed bytes */
 void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace);
 size_t fg_gemm16_workspace(const fg_context *ctx, const fg_gemm16_plan *p); /* packed B not included */
 void fg_gemm16_pack_drive(fg_context *ctx, const fg_gemm16_plan *p, const fg_gemm16_args *a, void *packed);

@@ -27,8 +27,8 @@ static void gemm_plan(const fg_gemm_args *a, fg_gemm_plan *p) {
     p->priv[2] = per;
 }
 
-static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared, int chunk) {
-    (void)p, (void)a, (void)shared, (void)chunk; /* pack_chunks is 0: never called with work */
+static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *a, void *packed, int chunk) {
+    (void)p, (void)a, (void)packed, (void)chunk; /* pack_chunks is 0: never called with work */
 }
 
 /* acc[j - j0] = sum over k of A[i][k] B[k][j], j0 <= j < j1 */

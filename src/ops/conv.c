@@ -53,7 +53,7 @@ static bool run_product(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_a
     if (!real || (bias && dir != FG_CONV_FWD) || !fg_conv_product(g, dir, &p)) return false;
     p.a = fg_reals(c->in[0]), p.b = fg_reals(c->in[1]), p.c = fg_reals(c->y);
     p.bias = bias ? fg_reals(bias) : NULL, p.act = act, p.slope = (fg_real)slope;
-    *st = fg_run_gemm(c->ctx, &p);
+    *st = fg_run_gemm(c->ctx, &p, c->in[1]);
     return true;
 }
 

@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* What a form is and how it is made. The key is compared as a whole; unused words are zero. */
-typedef enum form_kind { CONV = 1, GEMM16, HALF, ROUNDED } form_kind;
+typedef enum form_kind { CONV = 1, GEMM, GEMM16, HALF, ROUNDED } form_kind;
 typedef struct form {
     struct {
         int64_t kind, bytes, offset;
@@ -22,6 +22,8 @@ typedef struct form {
         int64_t word[11];
     } key;
     const fg_conv_plan *conv;
+    const fg_gemm_plan *gemm;
+    const fg_gemm_args *gemm_args;
     const fg_gemm16_plan *gemm16;
     const fg_gemm16_args *args;
     bool round; /* pack from the rounded weight */
@@ -126,6 +128,7 @@ static void to_half(fg_context *ctx, const fg_tensor *w, uint16_t *y) {
 static void make(fg_context *ctx, const form *f, const fg_tensor *w, const void *from, void *data) {
     switch ((form_kind)f->key.kind) {
     case CONV: fg_conv_pack_drive(ctx, f->conv, from, data); break;
+    case GEMM: fg_gemm_pack_drive(ctx, f->gemm, f->gemm_args, data); break;
     case GEMM16: {
         fg_gemm16_args a = *f->args;
         a.b = from;
@@ -211,6 +214,13 @@ fg_packed fg_packed_conv(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, b
     const fg_conv_geom *g = &p->g;
     form f = { .key = { .kind = CONV, .bytes = (int64_t)p->packed, .kernel = p->kernel }, .conv = p, .round = round };
     const int64_t words[] = { p->dir, p->algo, g->ci, g->co, g->kh, g->kw, g->sh, g->sw, g->pt, g->pl, round };
+    memcpy(f.key.word, words, sizeof words);
+    return get(ctx, w, &f);
+}
+
+fg_packed fg_packed_gemm(fg_context *ctx, fg_tensor *w, const fg_gemm_args *a, const fg_gemm_plan *p) {
+    form f = { .key = { .kind = GEMM, .bytes = (int64_t)p->packed, .kernel = ctx->k }, .gemm = p, .gemm_args = a };
+    const int64_t words[] = { a->n, a->k, a->ldb, a->tb };
     memcpy(f.key.word, words, sizeof words);
     return get(ctx, w, &f);
 }

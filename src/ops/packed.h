@@ -14,6 +14,8 @@ void fg_packed_free(fg_context *ctx, fg_packed p);
 
 /* As p's kernel packs it (p->packed > 0). round: values are rounded to bf16 before, for an f32 kernel under bf16 precision. */
 fg_packed fg_packed_conv(fg_context *ctx, fg_tensor *w, const fg_conv_plan *p, bool round);
+/* As a plan of f32 products packs B, where p->keeps. a holds sizes, strides and w's numbers. */
+fg_packed fg_packed_gemm(fg_context *ctx, fg_tensor *w, const fg_gemm_args *a, const fg_gemm_plan *p);
 /* As p's kernel packs it, where p->packed > 0; else w's numbers in bf16. a holds sizes and strides. */
 fg_packed fg_packed_gemm16(fg_context *ctx, fg_tensor *w, const fg_gemm16_args *a, const fg_gemm16_plan *p);
 /* w's numbers rounded to bf16, in f32 storage */

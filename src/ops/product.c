@@ -6,15 +6,27 @@
 #include "gemm_call.h"
 #include "packed.h"
 
-fg_status fg_run_gemm(fg_context *ctx, const fg_gemm_args *a) {
+/* The operand that p packs, for this call alone, to `room`. */
+static void pack_now(fg_context *ctx, const fg_gemm_plan *p, fg_gemm_args *a, void *room) {
+    if (!p->packed) return;
+    fg_gemm_pack_drive(ctx, p, a, room);
+    a->packed = room;
+}
+
+fg_status fg_run_gemm(fg_context *ctx, fg_gemm_args *a, fg_tensor *b) {
     fg_gemm_plan p;
     ctx->k->gemm_plan(a, &p);
-    size_t bytes = fg_gemm_workspace(ctx, &p);
-    void *work = bytes ? fg_alloc(ctx, bytes) : NULL;
+    size_t own = fg_gemm_workspace(ctx, &p), bytes = own + (p.keeps ? 0 : p.packed);
+    void *work = bytes ? fg_alloc(ctx, bytes) : NULL; /* before the weights: making room may drop that cache */
     if (bytes && !work) return FG_ENOMEM;
-    fg_gemm_drive(ctx, &p, a, work);
+    fg_packed w = { NULL, 0 };
+    if (p.keeps) a->packed = (w = fg_packed_gemm(ctx, b, a, &p)).data;
+    else if (work) pack_now(ctx, &p, a, (char *)work + own);
+    bool ready = !p.packed || a->packed;
+    if (ready) fg_gemm_drive(ctx, &p, a, work);
+    fg_packed_free(ctx, w);
     if (bytes) fg_free(ctx, work, bytes);
-    return FG_OK;
+    return ready ? FG_OK : FG_ENOMEM;
 }
 
 /* ---------------------------------------------------------------- operands under bf16 precision */
@@ -44,13 +56,14 @@ static fg_status widened_product(fg_call *c, fg_gemm_args *g) {
     fg_tensor *b = half ? fg_rounded_input(c, 1) : c->in[1];
     fg_gemm_plan p;
     c->ctx->k->gemm_plan(g, &p);
-    size_t bytes = fg_gemm_workspace(c->ctx, &p);
-    void *work = b && bytes ? fg_alloc(c->ctx, bytes) : NULL; /* before the weights: making room may drop that cache */
+    size_t own = fg_gemm_workspace(c->ctx, &p), bytes = own + p.packed;
+    void *work = b && bytes ? fg_alloc(c->ctx, bytes) : NULL; /* before the weights */
     if (!b || (bytes && !work)) return FG_ENOMEM;
     fg_packed w = { fg_data(b), 0 };
     if (!half) w = fg_packed_rounded(c->ctx, b);
     if (w.data) {
         g->a = fg_reals(a), g->b = w.data, g->c = fg_reals(y);
+        if (work) pack_now(c->ctx, &p, g, (char *)work + own);
         fg_gemm_drive(c->ctx, &p, g, work);
         fg_real_output_done(c, y);
     }
@@ -82,7 +95,7 @@ static fg_status product(fg_call *c, fg_gemm_args *g) {
     if (!c->y->numel) return FG_OK;
     if (!c->low) {
         g->a = fg_reals(c->in[0]), g->b = fg_reals(c->in[1]), g->c = fg_reals(c->y);
-        return fg_run_gemm(c->ctx, g);
+        return fg_run_gemm(c->ctx, g, c->in[1]);
     }
     fg_gemm16_plan p;
     fg_gemm16_args h = { .m = g->m,

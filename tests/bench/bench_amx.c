@@ -75,17 +75,18 @@ static void bench_gemm(const fg_kernels *k, int64_t m, int64_t n, int64_t kk, bo
     fg_gemm16_plan q;
     k->gemm_plan(&f, &p);
     if (!fg_gemm16_choose(k, &h, &q)) return;
-    void *shared = aligned(p.shared > q.packed ? p.shared : q.packed), *partials = aligned(q.partials);
+    void *packed = aligned(p.packed > q.packed ? p.packed : q.packed), *shared = aligned(p.shared),
+         *partials = aligned(q.partials);
     void *scratch = aligned(p.scratch > q.scratch ? p.scratch : q.scratch);
-    h.packed = shared, h.scratch = scratch, h.partials = partials;
+    f.packed = h.packed = packed, h.scratch = scratch, h.partials = partials;
     for (int r = 0; r < 4 * RUNS; r++) {
         double t = own_seconds();
         if (r % 2) {
-            for (int i = 0; i < p.pack_chunks; i++) k->gemm_pack(&p, &f, shared, i);
+            for (int i = 0; i < p.pack_chunks; i++) k->gemm_pack(&p, &f, packed, i);
             for (int i = 0; i < p.chunks; i++) k->gemm_run(&p, &f, shared, scratch, i);
             for (int i = 0; i < p.finish_chunks; i++) k->gemm_finish(&p, &f, shared, i);
         } else {
-            for (int i = 0; i < q.pack_chunks; i++) q.kernel->pack(&q, &h, shared, i);
+            for (int i = 0; i < q.pack_chunks; i++) q.kernel->pack(&q, &h, packed, i);
             for (int i = 0; i < q.chunks; i++) q.kernel->run(&q, &h, i, 0);
             for (int i = 0; i < q.finish_chunks; i++) q.kernel->finish(&q, &h, i);
         }
@@ -96,7 +97,7 @@ static void bench_gemm(const fg_kernels *k, int64_t m, int64_t n, int64_t kk, bo
     snprintf(name, sizeof name, "gemm %ld x %ld x %ld %s%s", (long)m, (long)n, (long)kk, ta ? "A' " : "", tb ? "B'" : "");
     printf("%-44s", name);
     show(best, flops, peak);
-    free(shared), free(scratch), free(partials);
+    free(packed), free(shared), free(scratch), free(partials);
     pair_free(a), pair_free(b), pair_free(c);
 }
 

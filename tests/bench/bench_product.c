@@ -57,7 +57,7 @@ typedef struct gemm_bench {
     const fg_kernels *k; /* or NULL: blas runs it */
     sgemm_fn blas;
     fg_gemm_plan p;
-    void *shared, *scratch;
+    void *packed, *shared, *scratch;
     double best;
 } gemm_bench;
 
@@ -69,7 +69,7 @@ static void run_gemm(gemm_bench *g) {
         return;
     }
     g->k->gemm_plan(a, &g->p);
-    for (int c = 0; c < g->p.pack_chunks; c++) g->k->gemm_pack(&g->p, a, g->shared, c);
+    for (int c = 0; c < g->p.pack_chunks; c++) g->k->gemm_pack(&g->p, a, g->packed, c);
     for (int c = 0; c < g->p.chunks; c++) g->k->gemm_run(&g->p, a, g->shared, g->scratch, c);
     for (int c = 0; c < g->p.finish_chunks; c++) g->k->gemm_finish(&g->p, a, g->shared, c);
 }
@@ -80,6 +80,7 @@ static void time_gemms(gemm_bench *g, int count, double flops) {
     for (int i = 0; i < count; i++) {
         if (g[i].k) g[i].k->gemm_plan(&g[i].a, &g[i].p);
         g[i].shared = aligned(g[i].p.shared), g[i].scratch = aligned(g[i].p.scratch);
+        g[i].a.packed = g[i].packed = aligned(g[i].p.packed);
         g[i].best = 1e30;
     }
     for (int r = 0; r < GEMM_RUNS; r++)
@@ -89,7 +90,7 @@ static void time_gemms(gemm_bench *g, int count, double flops) {
             t = (own_seconds() - t) / repeat;
             if (t < g[i].best) g[i].best = t;
         }
-    for (int i = 0; i < count; i++) free(g[i].shared), free(g[i].scratch);
+    for (int i = 0; i < count; i++) free(g[i].packed), free(g[i].shared), free(g[i].scratch);
 }
 
 static double time_conv(const fg_kernels *k, const fg_conv_geom *g, fg_conv_dir dir, const float *x, const float *w,

@@ -4,6 +4,7 @@
  * build: both */
 #include "gan_help.h"
 #include "kernels.h"
+#include "packed.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -382,22 +383,30 @@ START_TEST(bf16_convolution_kernels_are_asked) {
 }
 END_TEST
 
-/* Rounded and packed weights are kept between calls; a write makes them anew, on every level. */
+/* Rounded and packed weights are kept between calls; a write makes them anew, on every level, in both precisions. */
 START_TEST(weights_follow_updates) {
     const struct fg_kernels *own = ctx->k;
-    for (int isa = 0; isa < FG_ISA_COUNT; isa++) {
-        if (!fg_kernels_for((fg_isa_level)isa)) continue;
-        ctx->k = fg_kernels_for((fg_isa_level)isa);
-        fg_tensor *x = fg_normal(s, FG_SHAPE(9, 40), 0, 1, FG_STREAM_DEFAULT),
+    for (int i = 0; i < 2 * FG_ISA_COUNT; i++) {
+        if (!fg_kernels_for((fg_isa_level)(i / 2))) continue;
+        ctx->k = fg_kernels_for((fg_isa_level)(i / 2));
+        fg_set_precision(ctx, i % 2 ? FG_PRECISION_F32 : FG_PRECISION_BF16);
+        /* rows of 4 KB: f32 products pack w, and its transpose */
+        fg_tensor *x = fg_normal(s, FG_SHAPE(128, 40), 0, 1, FG_STREAM_DEFAULT),
+                  *y = fg_normal(s, FG_SHAPE(128, 1024), 0, 1, FG_STREAM_DEFAULT),
                   *img = fg_normal(s, FG_SHAPE(2, 5, 5, 8), 0, 1, FG_STREAM_DEFAULT);
-        fg_tensor *w = fg_normal(s, FG_SHAPE(40, 33), 0, 1, FG_STREAM_DEFAULT),
+        fg_tensor *w = fg_normal(s, FG_SHAPE(40, 1024), 0, 1, FG_STREAM_DEFAULT),
                   *k = fg_normal(s, FG_SHAPE(3, 3, 8, 8), 0, 1, FG_STREAM_DEFAULT);
         fg_keep(w), fg_keep(k); /* as a layer does */
+        const fg_matmul_opts turned = { .tb = true };
         for (int step = 0; step < 3; step++) {
             fg_tensor *fresh_w = fg_affine(s, w, 1, 0), *fresh_k = fg_affine(s, k, 1, 0);
             for (int again = 0; again < 2; again++) {
                 fg_tensor *a = fg_linear(s, x, w, NULL, NULL), *b = fg_linear(s, x, fresh_w, NULL, NULL);
                 ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
+                a = fg_matmul(s, y, w, &turned), b = fg_matmul(s, y, fresh_w, &turned);
+                ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
+                size_t products = fg_packed_bytes(ctx);
+                if (i / 2 > FG_ISA_SCALAR && step == 0) ck_assert_uint_ge(products, 40 * 1024 * sizeof(uint16_t));
                 a = fg_conv2d(s, img, k, NULL, NULL), b = fg_conv2d(s, img, fresh_k, NULL, NULL);
                 ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
             }
