@@ -29,7 +29,7 @@ enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
 /* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
 enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32 };
-enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768 };
+enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768, PACK_FLOATS = 1 << 15 };
 
 #include "gemm_thin_body.h"
 
@@ -107,8 +107,10 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     p->scratch = (size_t)(unit_floats(a) + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
     if (q[Q_ALGO] == G_SHARED) {
-        p->pack_chunks = (int)min64(ceil_div(a->n, 128), MAX_CHUNKS);
-        p->packed = (size_t)(q[Q_PANELS] * a->k * NR) * sizeof(float);
+        /* pieces of some panels, so that rows are read in long pieces; where they are turned, a panel reads rows of its own */
+        int64_t floats = q[Q_PANELS] * a->k * NR, pieces = a->tb ? min64(q[Q_PANELS], floats / PACK_FLOATS) : ceil_div(a->n, 128);
+        p->pack_chunks = (int)max64(1, min64(pieces, MAX_CHUNKS));
+        p->packed = (size_t)floats * sizeof(float);
         p->keeps = !q[Q_SWAPPED];
     }
     if (q[Q_PARTS] > 1) plan_parts(p, a);
