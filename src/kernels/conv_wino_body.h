@@ -358,7 +358,7 @@ typedef struct taps_view {
     int64_t col, row, channel;
 } taps_view;
 
-/* They as they lie in memory, channel c0 of ci and o0 of co on; a channel is one of ci. */
+/* As they lie in memory, from channel c0 of ci and o0 of co on; a channel is one of ci. */
 static taps_view taps_in_place(const fg_conv_plan *p, const fg_wino_geom *w, int slot, const fg_real *weights, int64_t c0,
                                int64_t o0) {
     const fg_conv_geom *g = &p->g;
@@ -370,7 +370,7 @@ static taps_view taps_in_place(const fg_conv_plan *p, const fg_wino_geom *w, int
                         .channel = g->co };
 }
 
-/* Source channels c0..c0+n, output channels o0..o0+NR, of which there are `cols`: to block[channel][row][column][NR]. */
+/* Source channels c0..c0+n, output channels o0..o0+NR, of which there are `cols`: copied to block[channel][row][column][NR]. */
 static taps_view copied_taps(const fg_conv_plan *p, const fg_wino_geom *w, int slot, const fg_real *weights, int64_t c0,
                              int64_t n, int64_t o0, int64_t cols, fg_real *block) {
     bool dx = p->dir == FG_CONV_DX;
@@ -403,10 +403,10 @@ static void fetch_taps(const fg_wino_phase *fh, const fg_wino_phase *fw, taps_vi
             for (int64_t i = 0; i < length; i += LINE) v_fetch2(t.at + a * t.row + b * t.col + i);
 }
 
-/* Of a panel to points u[point][channel][NR], past the caches if `stream`. The vector that the last channel fills is zeros
- * beyond. Taps lie too far apart for the hardware to foresee, so they are fetched ahead, some with each channel (all at once
- * would be waited for as well): in place those of a channel to come, else those of the `next` part (or NULL). Measured: of a
- * layer with weights of 8 MB this was 12 to 15%, and is 5 to 8%. */
+/* A part of the taps of a panel to points u[point][channel][NR], past the caches if `stream`. The vector that the last channel
+ * fills is zeros beyond. Taps lie too far apart for the hardware to foresee, so they are fetched ahead, some with each channel
+ * (all at once would be waited for as well): in place those of a channel to come, else those of the `next` part (or NULL).
+ * Measured: of a layer with weights of 8 MB this was 12 to 15%, and is 5 to 8%. */
 static void slot_to_points(const fg_conv_plan *p, const fg_wino_geom *w, const fg_real *weights, int64_t panel, slot_part now,
                            const slot_part *next, fg_real *u, bool stream) {
     enum { AHEAD = 4 };
