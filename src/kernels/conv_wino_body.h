@@ -231,9 +231,9 @@ static fg_real *first_output(const fg_wino_geom *g, const target *o, const tile_
     return o->p + ((t->n * o->h + o->y0 + o->sh * g->h.m * t->a) * o->w + o->x0 + o->sw * g->w.m * t->b) * o->c;
 }
 
-/* tile[mh][mw], whose first output is pixel (y, x) of image `img`, with bias and activation */
-static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_t img, int64_t y, int64_t x, int64_t c,
-                          int64_t n) {
+/* tile[mh][mw], whose first output is pixel (y, x) of an image, with bias and activation: channels c..c+n, from `to` on */
+static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_t y, int64_t x, int64_t c, int64_t n,
+                          fg_real *to) {
     vf bias = o->bias ? v_loadw(o->bias + c, (size_t)n) : v_zero(), slope = v_set(o->slope), zero = v_zero();
     bool add = o->bias;
     if (o->act != FG_ACT_NONE && o->act != FG_ACT_RELU && o->act != FG_ACT_LEAKY_RELU) {
@@ -242,7 +242,7 @@ static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_
         add = false;
     }
     for (int i = 0; i < mh && y + o->sh * i < o->h; i++) {
-        fg_real *p = o->p + ((img * o->h + y + o->sh * i) * o->w + x) * o->c + c;
+        fg_real *p = to + o->sh * i * o->w * o->c;
         for (int j = 0; j < mw && x + o->sw * j < o->w; j++, p += o->sw * o->c) {
             vf v = v_load(tile + (i * mw + j) * W);
             if (add) v = v_add(v, bias);
@@ -308,7 +308,7 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
                     down[at->last_h](from + pw->begin[i] * ps, nw * ps, ps, mid + pw->begin[i] * W, pj * W, W, pw->size[i]);
                 across[at->last_w](mid, W, pj * W, out, pixel, row, mh);
             }
-            if (!direct) store_outputs(o, tile, mh, mw, at->n, y, x, c0 + c, cn - c);
+            if (!direct) store_outputs(o, tile, mh, mw, y, x, c0 + c, cn - c, to + c);
         }
     }
 }
@@ -383,8 +383,11 @@ static taps_view copied_taps(const fg_conv_plan *p, const fg_wino_geom *w, int s
         for (int b = 0; b < across; b++) {
             const fg_real *s = from.at + a * from.row + b * from.col;
             fg_real *to = block + a * view.row + b * view.col;
-            if (dx) k->transpose2d(s, p->g.co, to, view.channel, cols, n);
-            for (int64_t r = 0; !dx && r < n; r++)
+            if (dx) {
+                k->transpose2d(s, p->g.co, to, view.channel, cols, n);
+                continue;
+            }
+            for (int64_t r = 0; r < n; r++)
                 for (int64_t j = 0; j < cols; j++) to[r * view.channel + j] = s[r * from.channel + j];
         }
     return view;

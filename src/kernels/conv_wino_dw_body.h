@@ -118,7 +118,7 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
         for (int64_t c = 0; c < k->cn; c++)
             for (int64_t o = 0; o < k->on; o += W) {
                 const fg_real *from = du + (fh->first * w->w.n + fw->first) * ps + (o / NR * rows + s * k->cb + c) * NR + o % NR;
-                for (int a = 0; a < fh->points; a++)
+                for (int a = 0; o % LINE == 0 && a < fh->points; a++)
                     for (int b = 0; b < pj; b++) v_fetch2(from + 2 * NR + (a * w->w.n + b) * ps);
                 if (plane) {
                     plane(from, w->w.n * ps, ps, taps, tw * W, W);
@@ -130,7 +130,7 @@ static void points_to_weights(const fg_conv_plan *p, const fg_wino_geom *w, cons
                     for (int b = 0; b < tw; b++) {
                         int64_t tap = (fh->rho + w->h.stride * a) * g->kw + fw->rho + w->w.stride * b;
                         fg_real *to = dw + (tap * g->ci + k->c0 + c) * g->co + k->o0 + o;
-                        v_fetchw(to + 2 * g->co);
+                        if (o % LINE == 0) v_fetchw(to + 2 * g->co);
                         v_storew(to, v_load(taps + (a * tw + b) * W), (size_t)(k->on - o));
                     }
             }

@@ -12,6 +12,8 @@
 #ifndef FG_SIMD_H
 #define FG_SIMD_H
 
+#include "fetch.h"
+
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,10 +21,6 @@
 
 #define V_INLINE static inline __attribute__((always_inline, unused))
 
-/* fetch a line to the second-level cache; a line that will be written. In assembly, for gcc drops calls of a function that does
- * nothing but __builtin_prefetch. */
-V_INLINE void v_fetch2(const float *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*p)); }
-V_INLINE void v_fetchw(const float *p) { __asm__ volatile("prefetchw %0" : : "m"(*p)); }
 /* v_stream stores past the caches, to whole vectors' addresses; other threads see it after v_stream_end. */
 V_INLINE void v_stream_end(void) { _mm_sfence(); }
 

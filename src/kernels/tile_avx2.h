@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "fetch.h"
 #include "product.h"
 
 enum { VL = 8, MR = 6, NR = 16, AP = 8 /* floats a k of a transposed panel */, PACK_STRIDE = 512, DIRECT_TILES = 16 };
@@ -23,11 +24,6 @@ static inline vf v_zero(void) { return _mm256_setzero_ps(); }
 #define v_keep(v) __asm__("" : "+x"(v))
 static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
 static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
-/* fetch a line to the first or the second cache; by hand, since gcc drops loops that do nothing else */
-static inline void v_fetch1(const float *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*p)); }
-/* likewise, to be written: another core gives the line up at once; nothing on processors that do not know it */
-static inline void v_fetchw(const float *p) { __asm__ volatile("prefetchw %0" : : "m"(*p)); }
-static inline void v_fetch2(const float *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*p)); }
 static inline void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 /* lanes 0..n-1; n may be below 0 or above VL */
 static inline vmask v_mask(int64_t n) {

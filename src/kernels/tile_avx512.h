@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "fetch.h"
 #include "product.h"
 
 enum { VL = 16, MR = 14, NR = 32, AP = 16 /* floats a k of a transposed panel */, PACK_STRIDE = 1024, DIRECT_TILES = 1000000 };
@@ -23,11 +24,6 @@ static inline vf v_zero(void) { return _mm512_setzero_ps(); }
 #define v_keep(v) __asm__("" : "+v"(v))
 static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
 static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
-/* fetch a line to the first or the second cache; by hand, since gcc drops loops that do nothing else */
-static inline void v_fetch1(const float *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*p)); }
-/* likewise, to be written: another core gives the line up at once; nothing on processors that do not know it */
-static inline void v_fetchw(const float *p) { __asm__ volatile("prefetchw %0" : : "m"(*p)); }
-static inline void v_fetch2(const float *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*p)); }
 static inline void v_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 /* lanes 0..n-1; n may be below 0 or above VL */
 static inline vmask v_mask(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (vmask)((1u << n) - 1); }
