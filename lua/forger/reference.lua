@@ -243,6 +243,7 @@ return {
     { "net:eval", "net:eval() -> net", "Evaluation mode." },
     { "net:freeze", "net:freeze() -> net", "Parameters ask for no gradient; the mode stays." },
     { "net:unfreeze", "net:unfreeze() -> net", "Undoes freeze." },
+    { "net:freeze_own", "net:freeze_own(on) -> done", "Freezes (true) or unfreezes what each_own_tensor shows; true: no module is below it." },
     { "net:zero_grad", "net:zero_grad() -> net", "Forgets all gradients." },
     { "net:state_dict", "net:state_dict() -> {name = tensor}", "Parameters and buffers, sharing memory with the network." },
     { "net:load_state_dict", "net:load_state_dict(dict [, {strict=true}]) -> net", "Copies tensors in, all or nothing." },

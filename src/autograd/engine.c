@@ -41,6 +41,7 @@ static bool push_ptr(fg_context *ctx, void ***list, int *n, int *cap, void *p) {
 static bool collect(pass *p, fg_node *root) {
     uint32_t epoch = ++p->ctx->autograd->epoch;
     root->epoch = epoch;
+    root->readers = 0;
     root->refs++;
     if (!push_ptr(p->ctx, (void ***)&p->node, &p->n, &p->cap, root)) {
         root->refs--;
@@ -50,8 +51,13 @@ static bool collect(pass *p, fg_node *root) {
         fg_node *node = p->node[i];
         for (int k = 0; k < node->n; k++) {
             fg_node *up = node->edge[k].node;
-            if (!up || up->epoch == epoch) continue;
+            if (!up) continue;
+            if (up->epoch == epoch) {
+                up->readers++;
+                continue;
+            }
             up->epoch = epoch;
+            up->readers = 1;
             up->refs++;
             if (!push_ptr(p->ctx, (void ***)&p->node, &p->n, &p->cap, up)) {
                 up->refs--;
@@ -263,6 +269,19 @@ static bool take_result(pass *p, const fg_node *node, fg_scope *s, fg_tensor **d
     return true;
 }
 
+/* The activation that input 0 came out of may be differentiated by this node's vjp, in the kernel that makes the gradient, where
+ * nobody else sees that gradient and its own vjp_fast comes next to it. */
+static void offer_gate(const pass *p, const fg_node *node, fg_vjp *v) {
+    const fg_node *up = node->edge[0].node;
+    fg_tensor *y = up ? up->saved_out : NULL;
+    if (!y || !up->op->ends_in || up->readers != 1 || !up->useful || y->dtype != FG_F32 || y->storage->version != up->out_version)
+        return;
+    for (int k = 0; k < p->n_xs; k++)
+        if (p->xs[k]->node == up) return;
+    v->gate_act = up->op->ends_in(up->opts, &v->gate_slope);
+    if (v->gate_act != FG_ACT_NONE) v->gate = y;
+}
+
 static bool run_vjp(pass *p, fg_node *node) {
     fg_context *ctx = p->ctx;
     if (!check_saved(p, node)) return false;
@@ -307,8 +326,12 @@ static bool run_vjp(pass *p, fg_node *node) {
                 ok = (in[i] = ctx->autograd->cast(s, in[i], FG_F32)) != NULL;
     }
     if (ok) {
-        fg_vjp v = { s, ctx, node, dy, node->opts, n, y, in, dx, range, p->create_graph };
+        fg_vjp v = { s,    ctx,         node, dy,   node->opts, n, y, in, dx, range, p->create_graph, node->grad_gated,
+                     NULL, FG_ACT_NONE, 0,    false };
+        if (fast) offer_gate(p, node, &v);
         (fast ? node->op->vjp_fast : node->op->vjp)(&v);
+        node->grad_gated = false;
+        if (v.gated) node->edge[0].node->grad_gated = true;
         if (s->status != FG_OK) ok = false;
     }
     int kept = 0;
@@ -415,6 +438,7 @@ static bool finish(pass *p, bool ok) {
     for (int i = 0; i < p->n; i++) {
         fg_release(p->node[i]->grad);
         p->node[i]->grad = NULL;
+        p->node[i]->grad_gated = false;
     }
     if (ok && !p->retain && !p->create_graph)
         for (int i = 0; i < p->n; i++) {

@@ -66,6 +66,12 @@ typedef struct fg_vjp {
     fg_tensor **dx;       /* results, FG_NONE at the start; set only where fg_needs(v, i) */
     int64_t *range_first; /* vjp_fast only: when >= 0, dx[i] covers rows range_first[i].. of the leading axis of input i */
     bool create_graph;
+    bool dy_gated; /* dy is the gradient before the op's activation already: whoever made it multiplied by act' (ends_in) */
+    /* vjp_fast may leave dx[0] times gate_act' at these outputs of that activation, and say so by `gated`; NULL: not wanted */
+    fg_tensor *gate;
+    fg_act gate_act;
+    double gate_slope;
+    bool gated;
 } fg_vjp;
 
 enum {
@@ -85,12 +91,14 @@ struct fg_op {
     uint8_t n_min, n_max; /* inputs; n_max 255: any number */
     uint8_t optional;     /* mask of inputs that may be NULL */
     uint16_t flags;
-    uint16_t opts_size;                    /* at most FG_OPTS_MAX */
-    const fg_attr *attrs;                  /* NULL: none */
-    fg_status (*infer)(fg_call *c);        /* checks inputs, sets out_shape (and out_dtype, preset to f32 or by flags) */
-    fg_status (*forward)(fg_call *c);      /* reserves memory before any visible effect, then fills y */
-    void (*vjp)(fg_vjp *v);                /* in public ops, differentiable again; NULL: no gradient */
-    void (*vjp_fast)(fg_vjp *v);           /* with kernels; used if and only if not create_graph */
+    uint16_t opts_size;               /* at most FG_OPTS_MAX */
+    const fg_attr *attrs;             /* NULL: none */
+    fg_status (*infer)(fg_call *c);   /* checks inputs, sets out_shape (and out_dtype, preset to f32 or by flags) */
+    fg_status (*forward)(fg_call *c); /* reserves memory before any visible effect, then fills y */
+    void (*vjp)(fg_vjp *v);           /* in public ops, differentiable again; NULL: no gradient */
+    void (*vjp_fast)(fg_vjp *v);      /* with kernels; used if and only if not create_graph */
+    /* For an op whose vjp_fast heeds dy_gated: the activation that it ends in, whose act' may be left to the op that reads y. */
+    fg_act (*ends_in)(const void *opts, double *slope);
     uint32_t save_in[FG_OP_SAVE_MAX];      /* input i is saved when a gradient in this mask (of inputs) is needed */
     uint32_t save_out;                     /* likewise the output */
     bool (*save_out_if)(const void *opts); /* NULL: always by the mask */
@@ -126,7 +134,8 @@ struct fg_node {
     void *opts;
     /* engine scratch, valid while marked with the current epoch */
     uint32_t epoch;
-    bool useful;
+    bool useful, grad_gated; /* grad_gated: see fg_vjp.dy_gated */
+    int readers;             /* edges that lead to this node */
     fg_tensor *grad;
     fg_node *next; /* pending release */
     fg_edge edge[];

@@ -95,6 +95,14 @@ static int layer_each(lua_State *L) {
     return 0;
 }
 
+/* layer_freeze(leaf, on): its parameters ask for no gradient, or for one again */
+static int layer_freeze(lua_State *L) {
+    binding *b = bind_self(L);
+    fg_layer *l = check_leaf(L, b, "freeze", 1);
+    if (fg_layer_freeze(l, lua_toboolean(L, 2)) != FG_OK) return bind_raise_last(L, b);
+    return 0;
+}
+
 /* layer_get(leaf, name): a parameter, a buffer or an attribute; nothing when there is none of that name */
 static int layer_get(lua_State *L) {
     binding *b = bind_self(L);
@@ -171,10 +179,11 @@ static int layer_init(lua_State *L) {
 
 void bind_layers_open(lua_State *L, binding *b, int core) {
     static const luaL_Reg meta[] = { { "__gc", leaf_gc }, { NULL, NULL } };
-    static const luaL_Reg funcs[] = { { "layer", layer_new },       { "layer_forward", layer_forward },
-                                      { "layer_each", layer_each }, { "layer_get", layer_get },
-                                      { "layer_set", layer_set },   { "layer_config", layer_config },
-                                      { "layer_init", layer_init }, { NULL, NULL } };
+    static const luaL_Reg funcs[] = {
+        { "layer", layer_new },           { "layer_forward", layer_forward }, { "layer_each", layer_each },
+        { "layer_freeze", layer_freeze }, { "layer_get", layer_get },         { "layer_set", layer_set },
+        { "layer_config", layer_config }, { "layer_init", layer_init },       { NULL, NULL }
+    };
     lua_settop(L, core);
     luaL_newmetatable(L, "forger.layer");
     bind_funcs(L, b, meta);

@@ -26,6 +26,7 @@
 enum { C_TILES = 0, C_DOT, C_DW, C_DW_SWAPPED };
 enum { Q_GROUPS, Q_BANDS, Q_TILES, Q_KG, Q_CIG, Q_COG, Q_IG }; /* slots of plan.priv; from Q_KG on they are DW's */
 enum { MAX_CHUNKS = 64, CHUNK_MACS = 1 << 18, DOT_TAPS = 64, PACK_FLOATS = 1 << 15, FEW_IMAGES = 6 };
+enum { K_BLOCK = 320 /* longest run of taps and channels between two visits of C */ };
 
 /* columns of B a panel holds, and how many panels there are */
 static int64_t panel_width(const fg_conv_plan *p) { return p->algo == C_DOT ? 1 : NR; }
@@ -62,7 +63,7 @@ static void conv_plan(const fg_conv_geom *g, fg_conv_dir dir, fg_conv_plan *p) {
     if (!by_pixel) groups = max64(groups, min64(tiles, want / bands)); /* few rows: more groups */
     p->priv[Q_GROUPS] = groups, p->priv[Q_BANDS] = bands;
     p->chunks = (int)(groups * bands);
-    p->scratch = (size_t)(MR * FG_TILE_STRIDE + VL) * sizeof(float) / 64 * 64 + 64;
+    p->scratch = (size_t)(MR * A_ROW + VL) * sizeof(float) / 64 * 64 + 64;
     int64_t floats = panel_count(p, &v) * panel_width(p) * v.sc * g->kh * g->kw;
     p->packed = (size_t)floats * sizeof(float);
     p->pack_chunks = (int)min64(ceil_div(floats, PACK_FLOATS), min64(MAX_CHUNKS, panel_count(p, &v) * g->kh * g->kw));
@@ -135,7 +136,7 @@ static int64_t join_runs(const job *z, const piece *e, int64_t n, fg_run *r) {
 
 /* A tile of mr rows against all panels of B for k0..k1; crow and the panel are set. */
 static void run_panels(const job *z, const piece *e, int64_t pieces, int64_t mr, const int64_t *crow, int64_t k0, int64_t k1) {
-    fg_run runs[FG_TILE_KC];
+    fg_run runs[K_BLOCK];
     bool last = k1 >= z->k;
     fg_tile_args t = { .runs = runs, .nruns = join_runs(z, e, pieces, runs), .ldb = NR, .crow = crow, .add = k0 > 0 };
     if (t.nruns == 0 && t.add && !last) return;
@@ -158,7 +159,7 @@ static int64_t out_offset(const job *z, int64_t n, int64_t qh, int64_t qw) {
 static void block_by_image(const job *z, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
     const view *v = &z->v;
     int64_t tiles = z->p->priv[Q_TILES], n = z->p->g.n, image = v->sh * v->sw * v->sc, step = v->oh * v->ow * v->oc;
-    piece e[FG_TILE_KC];
+    piece e[K_BLOCK];
     for (int64_t ti = t0; ti < t1; ti++) {
         int64_t n0 = n * ti / tiles, mr = n * (ti + 1) / tiles - n0, crow[MR];
         for (int64_t qh = z->q0; qh < z->q1; qh++)
@@ -171,7 +172,7 @@ static void block_by_image(const job *z, int64_t t0, int64_t t1, int64_t k0, int
                 float *d = z->panel;
                 for (int64_t i = 0; i < pieces; i++) {
                     const float *s = z->src + n0 * image + ((y + e[i].j) * v->sw + x) * v->sc + e[i].e0;
-                    for (int64_t r = 0; r < mr; r++) copy_floats(d + r * FG_TILE_STRIDE, s + r * image, e[i].e1 - e[i].e0);
+                    for (int64_t r = 0; r < mr; r++) copy_floats(d + r * A_ROW, s + r * image, e[i].e1 - e[i].e0);
                     d += e[i].e1 - e[i].e0;
                 }
                 int64_t c = out_offset(z, n0, qh, qw);
@@ -190,7 +191,7 @@ static void block_by_pixel(const job *z, int64_t n, int64_t k0, int64_t k1) {
     const view *v = &z->v;
     int64_t pixels = (z->q1 - z->q0) * z->w.count, tiles = ceil_div(pixels, MR);
     const float *src = z->src + n * v->sh * v->sw * v->sc;
-    piece e[FG_TILE_KC];
+    piece e[K_BLOCK];
     for (int64_t ti = 0; ti < tiles; ti++) {
         int64_t m0 = pixels * ti / tiles, mr = pixels * (ti + 1) / tiles - m0, crow[MR];
         int64_t hl[MR], hh[MR], wl[MR], wh[MR], hlo = INT64_MAX, hhi = 0, wlo = INT64_MAX, whi = 0;
@@ -208,7 +209,7 @@ static void block_by_pixel(const job *z, int64_t n, int64_t k0, int64_t k1) {
         for (int64_t r = 0; r < mr; r++) {
             int64_t y = (z->q0 + (m0 + r) / z->w.count) * z->h.step + z->h.shift;
             int64_t x = (m0 + r) % z->w.count * z->w.step + z->w.shift;
-            float *d = z->panel + r * FG_TILE_STRIDE;
+            float *d = z->panel + r * A_ROW;
             for (int64_t i = 0; i < pieces; i++) {
                 int64_t e0 = e[i].e0, e1 = e[i].e1;
                 bool in = e[i].j >= hl[r] && e[i].j < hh[r];
@@ -256,7 +257,7 @@ static void run_phase(job *z, int64_t group) {
         run_dots(z, t0 * FG_DOT_ROWS, min64(p->g.n, t1 * FG_DOT_ROWS));
         return;
     }
-    int64_t blocks = max64(1, ceil_div(z->k, FG_TILE_KC));
+    int64_t blocks = max64(1, ceil_div(z->k, K_BLOCK));
     int64_t kc = ceil_div(ceil_div(z->k, blocks), 16) * 16, k0 = 0;
     do {
         int64_t k1 = min64(z->k, k0 + kc);

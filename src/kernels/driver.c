@@ -45,10 +45,28 @@ void fg_gemm_pack_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_ar
     if (p->packed) fg_parallel(ctx, p->pack_chunks, gemm_pack_chunk, &j);
 }
 
+static gemm_job job_of(const fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace) {
+    return (gemm_job){ ctx->k, p, a, NULL, workspace, workspace ? (char *)workspace + round64(p->shared) : NULL };
+}
+
 void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace) {
-    gemm_job j = { ctx->k, p, a, NULL, workspace, workspace ? (char *)workspace + round64(p->shared) : NULL };
+    gemm_job j = job_of(ctx, p, a, workspace);
     fg_parallel(ctx, p->chunks, gemm_run_chunk, &j);
     if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
+}
+
+static void gemm_pair_chunk(void *arg, int chunk, int worker) {
+    gemm_job *j = arg;
+    int first = j[0].p->chunks;
+    if (chunk < first) gemm_run_chunk(&j[0], chunk, worker);
+    else gemm_run_chunk(&j[1], chunk - first, worker);
+}
+
+void fg_gemm_drive_pair(fg_context *ctx, const fg_gemm_plan p[2], const fg_gemm_args a[2], void *const workspace[2]) {
+    gemm_job j[2] = { job_of(ctx, &p[0], &a[0], workspace[0]), job_of(ctx, &p[1], &a[1], workspace[1]) };
+    fg_parallel(ctx, p[0].chunks + p[1].chunks, gemm_pair_chunk, j);
+    for (int i = 0; i < 2; i++)
+        if (p[i].finish_chunks) fg_parallel(ctx, p[i].finish_chunks, gemm_finish_chunk, &j[i]);
 }
 
 bool fg_gemm16_choose(const fg_kernels *k, const fg_gemm16_args *a, fg_gemm16_plan *p) {

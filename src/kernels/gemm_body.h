@@ -24,8 +24,8 @@
 
 enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT, G_RANK };
 enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED };
-/* a unit's copy: rows FG_TILE_STRIDE apart, or tiles [k][AP], a cache line beyond a multiple of 4 KB apart */
-enum { A_TILES = 112 / MR, A_STRIDE = FG_TILE_KC * AP + 16 };
+/* a unit's copy: rows A_ROW apart, or tiles [k][AP], a cache line beyond a multiple of 4 KB apart */
+enum { A_TILES = 112 / MR, A_STRIDE = KC * AP + 16 };
 /* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
 enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32 };
@@ -33,7 +33,7 @@ enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768, PACK_F
 
 #include "gemm_thin_body.h"
 
-static int64_t unit_floats(const fg_gemm_args *a) { return a->ta ? A_TILES * A_STRIDE : MR * FG_TILE_STRIDE; }
+static int64_t unit_floats(const fg_gemm_args *a) { return a->ta ? A_TILES * A_STRIDE : MR * A_ROW; }
 
 /* gm x gn chunks for a team. Columns as many as a block in the second cache holds, so that copies of A are few; then rows
  * are halved while a chunk's tiles repay B's way into that cache, then columns; then k in parts. */
@@ -95,8 +95,8 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     q[Q_TILES] = ceil_div(a->m, MR);
     q[Q_PANELS] = ceil_div(a->n, NR);
     plan_grid(p, a);
-    int64_t part = ceil_div(a->k, q[Q_PARTS]), blocks = ceil_div(part, FG_TILE_KC);
-    q[Q_KC] = min64(FG_TILE_KC, ceil_div(ceil_div(part, blocks), 8) * 8);
+    int64_t part = ceil_div(a->k, q[Q_PARTS]), blocks = ceil_div(part, KC);
+    q[Q_KC] = min64(KC, ceil_div(ceil_div(part, blocks), 8) * 8);
     /* tiles that share a block of B, and whose sums wait in scratch when there are several blocks */
     q[Q_BAND] = ceil_div(q[Q_TILES], q[Q_GM]);
     if (q[Q_KC] < part) q[Q_BAND] = min64(q[Q_BAND], SUM_ROWS / MR);
@@ -152,12 +152,13 @@ static a_unit unit_of(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t t0, 
     return u;
 }
 
-/* Left where it is when too few panels of B read it, unless rows would meet in few sets of the first cache. */
-static bool in_place(const fg_gemm_args *a, int64_t panels) { return panels <= 4 && a->lda % 256; }
+/* Rows stay where they are, unless all would meet in one set of the first cache: from the second cache they come in time, and a
+ * copy costs one to two percent. A transposed A, whose rows a tile takes a line or two of, only when few panels of B read it. */
+static bool in_place(const fg_gemm_args *a, int64_t panels) { return a->ta ? panels <= 4 && a->lda % 256 : a->lda % 1024; }
 
 static void copy_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const a_unit *u, float *d) {
     if (!a->ta) {
-        for (int64_t i = 0; i < u->i1 - u->i0; i++) copy_floats(d + i * FG_TILE_STRIDE, u->s + i * a->lda, u->kc);
+        for (int64_t i = 0; i < u->i1 - u->i0; i++) copy_floats(d + i * A_ROW, u->s + i * a->lda, u->kc);
         return;
     }
     int64_t tiles = u->t1 - u->t0, at[A_TILES];
@@ -230,6 +231,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
         fg_tile_args t = { .runs = &run, .nruns = 1, .sa = stay ? a->lda : AP, .ldb = copy ? a->ldb : w->ldb };
         t.add = in_c && a->accumulate, t.fetch = u->kc >= 64;
         t.act = epilogue && !swapped && fg_tile_does(a->act) ? a->act : FG_ACT_NONE, t.slope = a->slope;
+        bool gated = a->gate && t.act != FG_ACT_NONE;
         if (copy || p->priv[Q_ALGO] == G_DIRECT) t.ahead = NR;
         for (int64_t j = w->p0; j < w->p1; j++, sums += next_sums) {
             t.cols = (int)min64(NR, a->n - j * NR);
@@ -239,6 +241,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
             t.crow = in_c ? c_rows : sum_rows[wide];
             t.part = w->first ? NULL : sums;
             t.bias = epilogue && !swapped && a->bias ? a->bias + j * NR : NULL;
+            t.gate = gated ? a->gate + j * NR : NULL;
             t.copy = copy ? w->panels + (j - w->p0) * w->step : NULL;
             if (next) fetch_unit(a, next, call++, calls);
             for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetchw(a->c + (j * NR + e) * a->ldc + i0);

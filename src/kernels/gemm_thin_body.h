@@ -103,23 +103,27 @@ static rank_view rank_view_of(const fg_gemm_args *a, bool swapped) {
     return v;
 }
 
-/* act(C + bias) on rows i0..i1 of C, for what the kernels leave undone */
-static void rows_act(const fg_gemm_args *a, int64_t i0, int64_t i1, const float *bias) {
+/* act(c + bias), or c times act' at the gate, on `rows` rows of `cols` numbers that follow one another in C: what the kernels
+ * leave undone */
+static void run_act(const fg_gemm_args *a, float *c, const float *bias, int64_t rows, int64_t cols) {
+    static const fg_unary slot[] = { FG_UN_AFFINE, FG_UN_RELU, FG_UN_LEAKY_RELU, FG_UN_TANH, FG_UN_SIGMOID, FG_UN_SOFTPLUS };
     const fg_kernels *k = fg_kernels_for(ISA_LEVEL);
-    if (!bias && a->act == FG_ACT_NONE) return;
-    if (a->ldc == a->n) k->bias_act(a->c + i0 * a->n, bias, i1 - i0, a->n, a->act, a->slope);
+    if (a->gate && a->act != FG_ACT_NONE)
+        k->unary_grad[slot[a->act]](c, a->gate + (c - a->c), c, (size_t)(rows * cols), a->slope, 0);
+    else if (bias || a->act != FG_ACT_NONE) k->bias_act(c, bias, rows, cols, a->act, a->slope);
+}
+/* the same on rows i0..i1 of C */
+static void rows_act(const fg_gemm_args *a, int64_t i0, int64_t i1, const float *bias) {
+    if (a->ldc == a->n) run_act(a, a->c + i0 * a->n, bias, i1 - i0, a->n);
     else
-        for (int64_t i = i0; i < i1; i++) k->bias_act(a->c + i * a->ldc, bias, 1, a->n, a->act, a->slope);
+        for (int64_t i = i0; i < i1; i++) run_act(a, a->c + i * a->ldc, bias, 1, a->n);
 }
-
-/* act(c + bias) on part of a row of C, likewise */
-static void row_act(const fg_gemm_args *a, float *c, const float *bias, int64_t cols) {
-    if (bias || a->act != FG_ACT_NONE) fg_kernels_for(ISA_LEVEL)->bias_act(c, bias, 1, cols, a->act, a->slope);
-}
+/* and on part of a row */
+static void row_act(const fg_gemm_args *a, float *c, const float *bias, int64_t cols) { run_act(a, c, bias, 1, cols); }
 
 /* `rows` rows of one strip of C, k steps of the sum; bias and activation with the last of them, when `whole` */
 static void rank_strip(const fg_gemm_args *a, rank_args *t, int64_t rows, int64_t k, const float *bias, bool whole) {
-    bool late = k == 0 || !fg_tile_does(a->act);
+    bool late = k == 0 || !fg_tile_does(a->act) || a->gate;
     if (k == 0 && !t->add)
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < t->cols; j++) t->c[i * t->ldc + j] = 0;

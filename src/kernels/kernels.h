@@ -70,6 +70,9 @@ typedef struct fg_gemm_args {
     const fg_real *bias; /* [N] or NULL */
     fg_act act;
     fg_real slope;
+    /* [M][N] with row stride ldc, or NULL. C = op(A) op(B) times act' at these outputs of act, instead of act of it: a product
+     * that makes the gradient of an activation's output leaves the gradient of its input (no bias, no accumulate then). */
+    const fg_real *gate;
     const void *packed; /* from gemm_pack, where plan.packed > 0 */
 } fg_gemm_args;
 typedef struct fg_gemm_plan {
@@ -331,6 +334,8 @@ void fg_gemm16_prefer(fg_kernels *k, const fg_gemm16_kernel *kernel);
 size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p); /* for the drive, packed operand not included */
 void fg_gemm_pack_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *packed); /* p->packed bytes */
 void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace);
+/* Two products that do not wait for one another in one parallel section: threads meet once, and each tends to keep to one. */
+void fg_gemm_drive_pair(fg_context *ctx, const fg_gemm_plan p[2], const fg_gemm_args a[2], void *const workspace[2]);
 size_t fg_gemm16_workspace(const fg_context *ctx, const fg_gemm16_plan *p); /* packed B not included */
 void fg_gemm16_pack_drive(fg_context *ctx, const fg_gemm16_plan *p, const fg_gemm16_args *a, void *packed);
 void fg_gemm16_drive(fg_context *ctx, const fg_gemm16_plan *p, fg_gemm16_args *a, const void *packed, void *workspace);

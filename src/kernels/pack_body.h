@@ -1,5 +1,5 @@
 /* pack_body.h: laying operands out for the register tiles, included by gemm_body.h and conv_body.h. A panel of B is
- * [k][NR] with zeros beyond the last column, so that tiles load whole vectors; a panel of A is rows FG_TILE_STRIDE apart. */
+ * [k][NR] with zeros beyond the last column, so that tiles load whole vectors; a panel of A is rows A_ROW apart. */
 #ifndef FG_PACK_BODY_H
 #define FG_PACK_BODY_H
 

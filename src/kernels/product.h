@@ -39,16 +39,14 @@
 #endif
 
 enum {
-    FG_TILE_KC = 320,                 /* longest run of k between two visits of C */
-    FG_TILE_STRIDE = FG_TILE_KC + 16, /* floats between rows of a packed panel: 21 cache lines, odd on purpose */
-    FG_COPY_MR_AVX2 = 5,              /* copying tiles are made for this height and above */
+    FG_COPY_MR_AVX2 = 5, /* copying tiles are made for this height and above */
     FG_COPY_MR_AVX512 = 11,
     FG_DOT_ROWS = 4,
     FG_DOT_COLS = 4
 };
 
 typedef enum fg_tile_kind {
-    FG_TILE_PANEL = 0, /* a[i*FG_TILE_STRIDE + k]: rows copied to a panel */
+    FG_TILE_PANEL = 0, /* a[i*A_ROW + k]: rows copied to a panel */
     FG_TILE_ROWS,      /* a[i*sa + k]: rows as they are */
     FG_TILE_COLS,      /* a[k*sa + i]: A transposed */
     FG_TILE_KINDS
@@ -75,6 +73,7 @@ typedef struct fg_tile_args {
     const float *bias;   /* [cols] or NULL, added after the sum */
     fg_act act;          /* none, relu or leaky relu; the others are the caller's */
     float slope;
+    const float *gate; /* laid out as c, or NULL: times act' at these outputs instead of act */
 } fg_tile_args;
 typedef void (*fg_tile_fn)(const fg_tile_args *t);
 

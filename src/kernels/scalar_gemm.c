@@ -13,6 +13,7 @@
  * Nothing is packed and nothing is left to finish: gemm_pack and gemm_finish have no pieces. */
 #include "integers.h"
 #include "kernels.h"
+#include "real_math.h"
 
 enum { TILE_M = 32, TILE_N = 256 };
 
@@ -64,6 +65,8 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *a, void *shared,
             row_sum(a, i, j0, j1, acc);
             if (a->accumulate)
                 for (int64_t j = 0; j < n; j++) c[j] += acc[j];
+            else if (a->gate)
+                for (int64_t j = 0; j < n; j++) c[j] = r_act_back(acc[j], a->gate[i * a->ldc + j0 + j], a->act, a->slope);
             else
                 for (int64_t j = 0; j < n; j++) {
                     fg_real v = a->bias ? acc[j] + a->bias[j0 + j] : acc[j];

@@ -9,6 +9,9 @@
 #include "product.h"
 
 enum { VL = 8, MR = 6, NR = 16, AP = 8 /* floats a k of a transposed panel */, PACK_STRIDE = 512, DIRECT_TILES = 16 };
+/* Longest run of k between two visits of C (one or two percent faster than 512, unlike AVX-512); floats between the rows of A's
+ * panel, an odd number of cache lines. */
+enum { KC = 320, A_ROW = KC + 16 };
 #define ISA_LEVEL     FG_ISA_AVX2
 #define TILES         fg_tiles_avx2
 #define COPYING_TILES fg_copying_tiles_avx2
@@ -38,6 +41,11 @@ static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf v_relu(vf x) { return _mm256_max_ps(v_zero(), x); }
 static inline vf v_leaky(vf x, float slope) {
     return _mm256_blendv_ps(_mm256_mul_ps(x, v_set1(slope)), x, _mm256_cmp_ps(x, v_zero(), _CMP_GT_OQ));
+}
+/* x times the activation's slope at its output y; relu selects, as r_act_back says */
+static inline vf v_gate_relu(vf x, vf y) { return _mm256_andnot_ps(_mm256_cmp_ps(y, v_zero(), _CMP_LE_OQ), x); }
+static inline vf v_gate_leaky(vf x, vf y, float slope) {
+    return _mm256_blendv_ps(_mm256_mul_ps(x, v_set1(slope)), x, _mm256_cmp_ps(y, v_zero(), _CMP_GT_OQ));
 }
 static inline float v_sum(vf v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

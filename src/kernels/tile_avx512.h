@@ -9,6 +9,9 @@
 #include "product.h"
 
 enum { VL = 16, MR = 14, NR = 32, AP = 16 /* floats a k of a transposed panel */, PACK_STRIDE = 1024, DIRECT_TILES = 1000000 };
+/* Longest run of k between two visits of C, each of which costs a tile some 150 cycles (blocks of 512 instead of 256 gave 2 to
+ * 3%); floats between the rows of A's panel, an odd number of cache lines. */
+enum { KC = 512, A_ROW = KC + 16 };
 #define ISA_LEVEL     FG_ISA_AVX512
 #define TILES         fg_tiles_avx512
 #define COPYING_TILES fg_copying_tiles_avx512
@@ -35,6 +38,11 @@ static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf v_relu(vf x) { return _mm512_max_ps(v_zero(), x); }
 static inline vf v_leaky(vf x, float slope) {
     return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(x, v_zero(), _CMP_NGT_UQ), x, v_set1(slope));
+}
+/* x times the activation's slope at its output y; relu selects, as r_act_back says */
+static inline vf v_gate_relu(vf x, vf y) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, v_zero(), _CMP_NLE_UQ), x); }
+static inline vf v_gate_leaky(vf x, vf y, float slope) {
+    return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(y, v_zero(), _CMP_NGT_UQ), x, v_set1(slope));
 }
 static inline float v_sum(vf v) { return _mm512_reduce_add_ps(v); }
 static inline __m256 v_halves(vf v) {

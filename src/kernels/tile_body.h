@@ -11,9 +11,7 @@
 INLINE void tile_step(vf acc[MR][2], const float *const *q, int64_t sa, int64_t k, const vf *bv, int kind, int mr, int nv) {
     UNROLL
     for (int i = 0; i < mr; i++) {
-        vf av = v_set1(kind == FG_TILE_PANEL  ? q[0][i * FG_TILE_STRIDE + k]
-                       : kind == FG_TILE_COLS ? q[0][i]
-                                              : q[i / 3][(i % 3) * sa + k]);
+        vf av = v_set1(kind == FG_TILE_PANEL ? q[0][i * A_ROW + k] : kind == FG_TILE_COLS ? q[0][i] : q[i / 3][(i % 3) * sa + k]);
         UNROLL
         for (int v = 0; v < nv; v++) acc[i][v] = v_fma(av, bv[v], acc[i][v]);
     }
@@ -60,8 +58,18 @@ INLINE void tile_store(vf acc[MR][2], const fg_tile_args *t, bool whole, int mr,
         UNROLL for (int v = 0; v < nv; v++) bias[v] = PART ? v_load_part(t->bias + v * VL, last) : v_load(t->bias + v * VL);
         EACH(acc[i][v] = v_add(acc[i][v], bias[v]);)
     }
-    if (t->act == FG_ACT_RELU) EACH(acc[i][v] = v_relu(acc[i][v]);)
-    if (t->act == FG_ACT_LEAKY_RELU) EACH(acc[i][v] = v_leaky(acc[i][v], t->slope);)
+    if (t->gate) {
+        bool leaky = t->act == FG_ACT_LEAKY_RELU;
+        EACH({
+            const float *g = t->gate + t->crow[i] + v * VL;
+            vf y = PART ? v_load_part(g, last) : v_load(g);
+            acc[i][v] = leaky ? v_gate_leaky(acc[i][v], y, t->slope) : v_gate_relu(acc[i][v], y);
+        })
+    } else if (t->act == FG_ACT_RELU) {
+        EACH(acc[i][v] = v_relu(acc[i][v]);)
+    } else if (t->act == FG_ACT_LEAKY_RELU) {
+        EACH(acc[i][v] = v_leaky(acc[i][v], t->slope);)
+    }
     EACH({
         float *c = t->c + t->crow[i] + v * VL;
         if (PART) v_store_part(c, last, acc[i][v]);
@@ -77,6 +85,9 @@ INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv, bool copy) {
         UNROLL
         for (int i = 0; i < mr; i++)
             for (int v = 0; v < nv; v += 16 / VL) v_fetchw(t->c + t->crow[i] + v * VL);
+        if (t->gate) UNROLL
+        for (int i = 0; i < mr; i++)
+            for (int v = 0; v < nv; v += 16 / VL) v_fetch1(t->gate + t->crow[i] + v * VL);
     }
 
     if (t->cols == nv * VL) {

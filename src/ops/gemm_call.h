@@ -7,6 +7,8 @@
 /* Plans, takes workspace from the allocator, drives; a->packed is its own. b: the tensor whose numbers a->b are; where it is a
  * parameter, its packed form is kept (packed.h). */
 fg_status fg_run_gemm(fg_context *ctx, fg_gemm_args *a, fg_tensor *b);
+/* n products, 1 or 2, of which none reads what another writes; two run side by side. */
+fg_status fg_run_gemms(fg_context *ctx, fg_gemm_args *a, fg_tensor *const *b, int n);
 /* Under bf16 precision: input i as it is when bf16, else rounded into a temporary of the call's scope. NULL: out of memory. */
 fg_tensor *fg_half_input(fg_call *c, int i);
 /* The same widened to f32, for f32 kernels. */

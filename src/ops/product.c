@@ -13,21 +13,31 @@ static void pack_now(fg_context *ctx, const fg_gemm_plan *p, fg_gemm_args *a, vo
     a->packed = room;
 }
 
-fg_status fg_run_gemm(fg_context *ctx, fg_gemm_args *a, fg_tensor *b) {
-    fg_gemm_plan p;
-    ctx->k->gemm_plan(a, &p);
-    size_t own = fg_gemm_workspace(ctx, &p), bytes = own + (p.keeps ? 0 : p.packed);
-    void *work = bytes ? fg_alloc(ctx, bytes) : NULL; /* before the weights: making room may drop that cache */
-    if (bytes && !work) return FG_ENOMEM;
-    fg_packed w = { NULL, 0 };
-    if (p.keeps) a->packed = (w = fg_packed_gemm(ctx, b, a, &p)).data;
-    else if (work) pack_now(ctx, &p, a, (char *)work + own);
-    bool ready = !p.packed || a->packed;
-    if (ready) fg_gemm_drive(ctx, &p, a, work);
-    fg_packed_free(ctx, w);
-    if (bytes) fg_free(ctx, work, bytes);
+fg_status fg_run_gemms(fg_context *ctx, fg_gemm_args *a, fg_tensor *const *b, int n) {
+    fg_gemm_plan p[2] = { 0 };
+    size_t own[2], bytes[2];
+    void *work[2] = { NULL, NULL };
+    fg_packed w[2] = { { NULL, 0 }, { NULL, 0 } };
+    bool ready = true;
+    for (int i = 0; i < n; i++) { /* workspace before the weights: making room may drop their cache */
+        ctx->k->gemm_plan(&a[i], &p[i]);
+        own[i] = fg_gemm_workspace(ctx, &p[i]), bytes[i] = own[i] + (p[i].keeps ? 0 : p[i].packed);
+        if (ready && bytes[i]) ready = (work[i] = fg_alloc(ctx, bytes[i])) != NULL;
+    }
+    for (int i = 0; i < n && ready; i++) {
+        if (p[i].keeps) a[i].packed = (w[i] = fg_packed_gemm(ctx, b[i], &a[i], &p[i])).data;
+        else if (work[i]) pack_now(ctx, &p[i], &a[i], (char *)work[i] + own[i]);
+        ready = !p[i].packed || a[i].packed;
+    }
+    if (ready && n == 1) fg_gemm_drive(ctx, p, a, work[0]);
+    else if (ready) fg_gemm_drive_pair(ctx, p, a, work);
+    for (int i = 0; i < n; i++) {
+        fg_packed_free(ctx, w[i]);
+        if (work[i]) fg_free(ctx, work[i], bytes[i]);
+    }
     return ready ? FG_OK : FG_ENOMEM;
 }
+fg_status fg_run_gemm(fg_context *ctx, fg_gemm_args *a, fg_tensor *b) { return fg_run_gemms(ctx, a, &b, 1); }
 
 /* ---------------------------------------------------------------- operands under bf16 precision */
 fg_tensor *fg_half_input(fg_call *c, int i) {
@@ -216,9 +226,43 @@ static void vjp_linear(fg_vjp *v) {
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, g, FG_AXES(0), false);
     back_linear(v, g);
 }
+/* Both products of f32 tensors side by side, the gradient of the input times act' of the op that made it where the engine asks
+ * for that. False: not for these tensors. */
+static bool both_products(fg_vjp *v, fg_tensor *g) {
+    fg_tensor *x = v->in[0], *w = v->in[1], *b[2];
+    bool need[2] = { fg_needs(v, 0), fg_needs(v, 1) };
+    if (v->ctx->precision != FG_PRECISION_F32 || !g || g->dtype != FG_F32 || !g->numel) return false;
+    if ((need[0] && (w->dtype != FG_F32 || v->node->edge[0].dtype != FG_F32)) || (need[1] && x->dtype != FG_F32)) return false;
+    int64_t rows = g->shape.dim[0], out = g->shape.dim[1], in = fg_in_shape(v, 0)->dim[1];
+    if (!in) return false;
+    fg_gemm_args a[2];
+    int n = 0;
+    if (need[0]) {
+        if (!(v->dx[0] = fg_vjp_new(v, fg_in_shape(v, 0)))) return true;
+        a[n] = (fg_gemm_args){ .m = rows, .n = in, .k = out, .tb = true, .lda = out, .ldb = out, .ldc = in };
+        a[n].a = fg_reals(g), a[n].b = fg_reals(w), a[n].c = fg_reals(v->dx[0]);
+        if (v->gate) a[n].gate = fg_reals(v->gate), a[n].act = v->gate_act, a[n].slope = (fg_real)v->gate_slope;
+        v->gated = v->gate != NULL;
+        b[n++] = w;
+    }
+    if (need[1]) {
+        if (!(v->dx[1] = fg_vjp_new(v, fg_in_shape(v, 1)))) return true;
+        a[n] = (fg_gemm_args){ .m = in, .n = out, .k = rows, .ta = true, .lda = in, .ldb = out, .ldc = out };
+        a[n].a = fg_reals(x), a[n].b = fg_reals(g), a[n].c = fg_reals(v->dx[1]);
+        b[n++] = g;
+    }
+    if (n && fg_run_gemms(v->ctx, a, b, n) != FG_OK) fg_scope_fail(v->s);
+    return true;
+}
 static void fast_linear(fg_vjp *v) {
     const fg_linear_opts *o = v->opts;
-    back_linear(v, fg_vjp_act_bias(v, o->act, o->slope, 2));
+    fg_tensor *g = fg_vjp_act_bias(v, o->act, o->slope, 2);
+    if (!both_products(v, g)) back_linear(v, g);
+}
+static fg_act linear_ends_in(const void *opts, double *slope) {
+    const fg_linear_opts *o = opts;
+    *slope = o->slope;
+    return (fg_act)o->act;
 }
 static const fg_attr attrs_linear[] = { FG_ATTR(FG_A_ACT, fg_linear_opts, act, 0),
                                         FG_ATTR(FG_A_REAL, fg_linear_opts, slope, 0.01), FG_ATTR_END };
@@ -234,6 +278,7 @@ const fg_op fg_op_linear = { .name = "linear",
                              .forward = forward_linear,
                              .vjp = vjp_linear,
                              .vjp_fast = fast_linear,
+                             .ends_in = linear_ends_in,
                              .save_in = { 2, 1 },
                              .save_out = 7,
                              .save_out_if = has_act };

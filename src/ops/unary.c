@@ -226,6 +226,7 @@ fg_tensor *fg_act_grad_wide(fg_scope *s, fg_tensor *dy, fg_tensor *y, fg_act act
 }
 
 fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias) {
+    if (v->dy_gated) act = FG_ACT_NONE;
     bool sums = bias < v->n && fg_needs(v, bias), acts = act != FG_ACT_NONE;
     fg_tensor *dy = v->dy, *y = v->y, *g = dy, *db = NULL;
     if (dy->dtype != FG_F32 || (acts && y->dtype != FG_F32)) { /* bf16: by ops, which convert */

@@ -75,6 +75,18 @@ static inline double act_exact(double x, fg_act act, double slope) {
     }
 }
 
+/* act' from the output y */
+static inline double act_slope(double y, fg_act act, double slope) {
+    switch (act) {
+    case FG_ACT_RELU: return y > 0 ? 1 : 0;
+    case FG_ACT_LEAKY_RELU: return y > 0 ? 1 : slope;
+    case FG_ACT_TANH: return 1 - y * y;
+    case FG_ACT_SIGMOID: return y * (1 - y);
+    case FG_ACT_SOFTPLUS: return -expm1(-y);
+    default: return 1;
+    }
+}
+
 /* A context that runs the kernels of one level, on one thread unless a test says otherwise. */
 static inline fg_context *context_for(fg_isa_level isa) {
     fg_context *ctx = fg_context_new();

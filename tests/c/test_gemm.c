@@ -25,9 +25,9 @@ static void drive(const fg_gemm_args *a) {
 
 typedef struct problem {
     fg_gemm_args a;
-    fence A, B, C, bias;
-    fg_real *before; /* C as it was */
-    int64_t size;    /* of C */
+    fence A, B, C, bias, gate; /* gate: laid out as C */
+    fg_real *before;           /* C as it was */
+    int64_t size;              /* of C */
 } problem;
 
 static fg_real at_a(const fg_gemm_args *a, int64_t i, int64_t k) { return a->ta ? a->a[k * a->lda + i] : a->a[i * a->lda + k]; }
@@ -44,13 +44,14 @@ static problem problem_new(shape s, bool ta, bool tb, int64_t gap, bool at_start
     p.size = (s.m - 1) * p.a.ldc + s.n;
     p.C = fence_random(p.size, at_start);
     p.bias = fence_random(s.n, at_start);
+    p.gate = fence_random(p.size, at_start);
     p.before = malloc((size_t)p.size * sizeof(fg_real));
     memcpy(p.before, p.C.p, (size_t)p.size * sizeof(fg_real));
     p.a.a = p.A.p, p.a.b = p.B.p, p.a.c = p.C.p;
     return p;
 }
 static void problem_free(problem *p) {
-    fence_free(&p->A), fence_free(&p->B), fence_free(&p->C), fence_free(&p->bias);
+    fence_free(&p->A), fence_free(&p->B), fence_free(&p->C), fence_free(&p->bias), fence_free(&p->gate);
     free(p->before);
 }
 
@@ -65,11 +66,12 @@ static void check_problem(const problem *p) {
             }
             double old = a->accumulate ? (double)p->before[i * a->ldc + j] : 0, bias = a->bias ? (double)a->bias[j] : 0;
             double want = act_exact(sum + old + bias, a->act, (double)a->slope), got = (double)a->c[i * a->ldc + j];
+            if (a->gate) want = sum * act_slope((double)a->gate[i * a->ldc + j], a->act, (double)a->slope);
             double tol = real_eps * ((4 + sqrt((double)a->k)) * size + fabs(old) + fabs(bias) + 4 * fabs(want) + 1e-3);
             REQUIRE(fabs(got - want) <= tol,
-                    "%s %ldx%ldx%ld ta %d tb %d acc %d bias %d act %d: C[%ld][%ld] is %.9g, expected %.9g", ctx->k->isa,
-                    (long)a->m, (long)a->n, (long)a->k, a->ta, a->tb, a->accumulate, a->bias != NULL, (int)a->act, (long)i,
-                    (long)j, got, want);
+                    "%s %ldx%ldx%ld ta %d tb %d acc %d bias %d act %d gate %d: C[%ld][%ld] is %.9g, expected %.9g", ctx->k->isa,
+                    (long)a->m, (long)a->n, (long)a->k, a->ta, a->tb, a->accumulate, a->bias != NULL, (int)a->act,
+                    a->gate != NULL, (long)i, (long)j, got, want);
         }
         for (int64_t j = a->n; j < a->ldc && i * a->ldc + j < p->size; j++)
             REQUIRE(a->c[i * a->ldc + j] == p->before[i * a->ldc + j], "%s: wrote between rows", ctx->k->isa);
@@ -90,6 +92,7 @@ START_TEST(small_sizes) {
                     p.a.accumulate = h % 5 == 0;
                     if (!p.a.accumulate && h % 2) p.a.bias = p.bias.p;
                     if (!p.a.accumulate) p.a.act = (fg_act)((h + t) % 6), p.a.slope = (fg_real)0.2;
+                    if (!p.a.accumulate && !p.a.bias && h % 3) p.a.gate = p.gate.p;
                     drive(&p.a);
                     check_problem(&p);
                     problem_free(&p);
@@ -152,6 +155,40 @@ START_TEST(activations) {
 }
 END_TEST
 
+/* The same bits as the product and then the activation's gradient, over every path; a closed relu gate gives 0 even for infinity.
+ */
+START_TEST(gates) {
+    EACH_ISA(isa) {
+        ctx = context_for(isa);
+        static const fg_unary slots[] = { FG_UN_AFFINE, FG_UN_RELU, FG_UN_LEAKY_RELU, FG_UN_TANH, FG_UN_SIGMOID, FG_UN_SOFTPLUS };
+        for (int i = 0; i < LARGE; i++)
+            for (int t = 0; t < 4; t++)
+                for (int gap = 0; gap < 8; gap += 5) {
+                    if (large[i].m * large[i].n > 400000) continue;
+                    fg_act act = (fg_act)(1 + (i + t + gap) % (t || gap ? 5 : 2));
+                    problem p = problem_new(large[i], t & 1, t & 2, gap, gap);
+                    fg_real *plain = malloc((size_t)p.size * sizeof *plain);
+                    p.A.p[0] = i % 3 ? p.A.p[0] : (fg_real)INFINITY;
+                    p.gate.p[i % large[i].n] = i % 2 ? 0 : (fg_real)NAN;
+                    drive(&p.a);
+                    for (int64_t r = 0; r < p.a.m; r++) {
+                        int64_t e = r * p.a.ldc;
+                        ctx->k->unary_grad[slots[act]](p.C.p + e, p.gate.p + e, plain + e, (size_t)p.a.n, (fg_real)0.3, 0);
+                    }
+                    p.a.gate = p.gate.p, p.a.act = act, p.a.slope = (fg_real)0.3;
+                    drive(&p.a);
+                    for (int64_t r = 0; r < p.a.m; r++)
+                        REQUIRE(!memcmp(plain + r * p.a.ldc, p.C.p + r * p.a.ldc, (size_t)p.a.n * sizeof *plain),
+                                "%s: shape %d, transposes %d, row %ld differs under a gate of %d", ctx->k->isa, i, t, (long)r,
+                                (int)act);
+                    free(plain);
+                    problem_free(&p);
+                }
+        fg_context_free(ctx);
+    }
+}
+END_TEST
+
 START_TEST(same_bits_for_any_team) {
     EACH_ISA(isa) {
         fg_context *team[3];
@@ -171,6 +208,46 @@ START_TEST(same_bits_for_any_team) {
                 problem_free(&p);
             }
         for (int t = 0; t < 3; t++) fg_context_free(team[t]);
+    }
+}
+END_TEST
+
+/* Two products in one section give what each gives alone; k in parts, which adds up afterwards, among them. */
+START_TEST(pairs) {
+    static const shape s[] = { { 150, 300, 400 }, { 40, 50, 4100 }, { 2, 700, 60 }, { 300, 3, 700 }, { 5, 6, 7 } };
+    enum { N = sizeof s / sizeof *s };
+    EACH_ISA(isa) {
+        for (int t = 0; t < 3; t++) {
+            ctx = context_for(isa);
+            fg_set_threads(ctx, t + 1);
+            for (int i = 0; i < N * N; i++) {
+                problem p[2] = { problem_new(s[i % N], false, i & 1, 0, false), problem_new(s[i / N], true, false, 3, true) };
+                fg_gemm_plan plan[2];
+                fg_gemm_args a[2];
+                fg_real *alone[2];
+                void *work[2], *packed[2];
+                for (int e = 0; e < 2; e++) {
+                    drive(&p[e].a);
+                    alone[e] = malloc((size_t)p[e].size * sizeof(fg_real));
+                    memcpy(alone[e], p[e].C.p, (size_t)p[e].size * sizeof(fg_real));
+                    memset(p[e].C.p, 0xff, (size_t)p[e].size * sizeof(fg_real));
+                    ctx->k->gemm_plan(&p[e].a, &plan[e]);
+                    a[e] = p[e].a;
+                    work[e] = nan_bytes(fg_gemm_workspace(ctx, &plan[e]));
+                    a[e].packed = packed[e] = nan_bytes(plan[e].packed);
+                    fg_gemm_pack_drive(ctx, &plan[e], &a[e], packed[e]);
+                }
+                fg_gemm_drive_pair(ctx, plan, a, work);
+                for (int e = 0; e < 2; e++) {
+                    for (int64_t r = 0; r < a[e].m; r++)
+                        REQUIRE(!memcmp(alone[e] + r * a[e].ldc, a[e].c + r * a[e].ldc, (size_t)a[e].n * sizeof(fg_real)),
+                                "%s: pair %d, product %d, row %ld differs with %d threads", ctx->k->isa, i, e, (long)r, t + 1);
+                    free(alone[e]), free(work[e]), free(packed[e]);
+                    problem_free(&p[e]);
+                }
+            }
+            fg_context_free(ctx);
+        }
     }
 }
 END_TEST
@@ -230,6 +307,8 @@ int main(void) {
     tcase_add_test(t, large_sizes);
     tcase_add_test(t, activations);
     tcase_add_test(t, same_bits_for_any_team);
+    tcase_add_test(t, gates);
+    tcase_add_test(t, pairs);
     tcase_add_test(t, special_values_stay_where_they_belong);
     tcase_add_test(t, partial_sums_stay_small);
     suite_add_tcase(s, t);

@@ -145,6 +145,16 @@ describe("modules", function()
     net:unfreeze():eval()
     assert.is_true(net[1].weight.requires_grad)
     assert.is_false(net[2].training)
+    assert.is_false(net[2].running_mean.requires_grad) -- a buffer
+    local leaf = nn.Linear(2, 2) -- with a parameter and a child of the user's own
+    leaf.scale, leaf.inner = fg.ones { 2, requires_grad = true }, nn.Sequential { nn.Linear(2, 1) }
+    leaf.inner.up = leaf -- in a circle
+    for _, on in ipairs { false, true } do
+      leaf[on and "unfreeze" or "freeze"](leaf)
+      for _, t in ipairs { leaf.weight, leaf.scale, leaf.inner[1].bias } do
+        assert.equal(on, t.requires_grad)
+      end
+    end
     local b = Block(2)
     b:freeze()
     assert.equal("alpha zeta.weight zeta.bias list.1.weight list.1.bias", names(b))

@@ -62,6 +62,11 @@ function Leaf:each_own_tensor(fn)
   Module.each_own_tensor(self, fn)
 end
 
+function Leaf:freeze_own(on)
+  core.layer_freeze(rawget(self, "_layer"), on)
+  return #rawget(self, "_keys") == 0 or Module.freeze_own(self, on) -- fields of the user's
+end
+
 function Leaf:clone_shell()
   local twin = Module.clone_shell(self)
   local init = core.stream_get("init")

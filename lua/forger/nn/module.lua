@@ -92,33 +92,33 @@ end
 -- Training steps walk whole networks (freeze, unfreeze), so walks make no tables and no closure per module: functions that are
 -- called for each field or child get what they need as arguments behind it.
 
---- Calls fn(key, value, a, b) for the elements 1..n, then for the fields in order of first assignment.
-local function each_field(self, fn, a, b)
+--- Calls fn(key, value, a, b, c) for the elements 1..n, then for the fields in order of first assignment.
+local function each_field(self, fn, a, b, c)
   for i = 1, rawlen(self) do
-    fn(i, rawget(self, i), a, b)
+    fn(i, rawget(self, i), a, b, c)
   end
   local keys = rawget(self, "_keys")
   for i = 1, #keys do
     local key = keys[i]
-    fn(key, rawget(self, key), a, b)
+    fn(key, rawget(self, key), a, b, c)
   end
 end
 
-local function look_for_children(key, value, fn)
+local function look_for_children(key, value, fn, a, b)
   if type(value) ~= "table" then
     return
   elseif is_module(value) then
-    fn(key, value)
+    fn(key, value, a, b)
   elseif is_list(value) then
     for i, child in ipairs(value) do
-      fn(key .. "." .. i, child)
+      fn(key .. "." .. i, child, a, b)
     end
   end
 end
 
---- Calls fn(name, child) for the direct children in order; the name of an element is its number.
-local function each_child(self, fn)
-  each_field(self, look_for_children, fn)
+--- Calls fn(name, child, a, b) for the direct children in order; the name of an element is its number.
+local function each_child(self, fn, a, b)
+  each_field(self, look_for_children, fn, a, b)
 end
 
 --- Children in order: a list of { name =, module = }.
@@ -304,17 +304,30 @@ local function unfreeze(_, t, is_parameter)
   end
 end
 
+-- The parameters of one module; true if nothing is below it. Leaves replace this: they know theirs without asking every field.
+function Module:freeze_own(on)
+  self:each_own_tensor(on and freeze or unfreeze)
+  return false
+end
+
+local function freeze_tree(_, m, on, seen)
+  if not seen[m] and not m:freeze_own(on) then
+    seen[m] = true
+    each_child(m, freeze_tree, on, seen)
+  end
+end
+
 --- Parameters ask for no gradient until unfreeze(); the mode is another matter (see train and eval).
 ---@return forger.nn.Module self
 function Module:freeze()
-  each_tensor(self, freeze, true)
+  freeze_tree(nil, self, true, {})
   return self
 end
 
 --- Undoes freeze().
 ---@return forger.nn.Module self
 function Module:unfreeze()
-  each_tensor(self, unfreeze, true)
+  freeze_tree(nil, self, false, {})
   return self
 end
 
