@@ -326,11 +326,10 @@ static bool run_vjp(pass *p, fg_node *node) {
                 ok = (in[i] = ctx->autograd->cast(s, in[i], FG_F32)) != NULL;
     }
     if (ok) {
-        fg_vjp v = { s,    ctx,         node, dy,   node->opts, n, y, in, dx, range, p->create_graph, node->grad_gated,
-                     NULL, FG_ACT_NONE, 0,    false };
+        fg_vjp v = { .s = s, .ctx = ctx, .node = node, .dy = dy, .opts = node->opts, .n = n, .y = y, .in = in, .dx = dx };
+        v.range_first = range, v.create_graph = p->create_graph, v.dy_gated = node->grad_gated;
         if (fast) offer_gate(p, node, &v);
         (fast ? node->op->vjp_fast : node->op->vjp)(&v);
-        node->grad_gated = false;
         if (v.gated) node->edge[0].node->grad_gated = true;
         if (s->status != FG_OK) ok = false;
     }

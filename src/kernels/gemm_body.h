@@ -3,8 +3,8 @@
  *                n: panels of NR columns               C is cut into a grid of gm x gn chunks, each a range of tiles
  *           +----+----+----+----+----+                 (mr <= MR rows, cut evenly so that no tile is a sliver) times a
  *   m:      |         |         |    |                 range of panels. Inside a chunk k advances in blocks of kc; a
- *   tiles   |  chunk  |         |    | gm              tile's rows of A are copied to a panel that stays in the first
- *   of mr   +---------+---------+----+                 cache while the panels of B stream past it, out of the second;
+ *   tiles   |  chunk  |         |    | gm              tile's rows of A, where they lie or copied to a panel, stay near
+ *   of mr   +---------+---------+----+                 while the panels of B stream past them, out of the second cache;
  *   rows    |         |         |    |                 the next tile's rows are fetched meanwhile.
  *           +---------+---------+----+
  *                       gn                             When C is small and k long, k itself is cut into parts, each with a
@@ -16,7 +16,9 @@
  *   LOCAL   packed block by block inside each chunk; what is not transposed is copied by the first tile on its way
  *   SHARED  packed once by gemm_pack, [panel][k][NR], zeros beyond n: read by several chunks
  *   RANK, DOT  products too thin for tiles: gemm_thin_body.h
- * Rows of B a multiple of 4 KB apart fall on one set of the first cache, so those are packed where many tiles read them.
+ * Rows of B a multiple of 4 KB apart fall on one set of the first cache, so those are packed where many tiles read them. Rows of
+ * 2 KB, of which a thread reads half, fill all ways of half the second cache's sets with 512 steps of k: packed for large m (the
+ * rest of a step makes room: alone such a product gains nothing, within a step 5 to 7%).
  * Where B is transposed and much larger than A, the tiles compute C's transpose, op(B)' op(A)': B's rows are then taken as
  * they are, only A is turned, and each finished tile is turned on its way to C. The rows of A are never read beyond m, k. */
 
@@ -102,8 +104,11 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     if (q[Q_KC] < part) q[Q_BAND] = min64(q[Q_BAND], SUM_ROWS / MR);
     int64_t panels = ceil_div(q[Q_PANELS], q[Q_GN]);
     q[Q_SUMS] = (q[Q_KC] < part ? q[Q_BAND] * panels : q[Q_SWAPPED]) * MR * NR + 2 * NR; /* turn_tile reads two rows more */
-    bool pack = a->tb || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
-    q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
+    /* rows of B that meet in half of the second cache's sets, or in fewer */
+    bool meet = !a->ta && a->ldb % 512 == 0 && a->m >= 224;
+    bool pack =
+        a->tb || meet || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
+    q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || meet || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
     p->scratch = (size_t)(unit_floats(a) + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
     if (q[Q_ALGO] == G_SHARED) {
