@@ -27,7 +27,8 @@ done
 
 if [ -n "$(find tests/lua -name '*_spec.lua' 2>/dev/null)" ]; then
     echo "== busted tests/lua"
-    "${BUSTED:-busted}" --lua="$(command -v "${LUA:-lua5.4}")" --output=plainTerminal --pattern=_spec tests/lua >"$out" 2>&1
+    "${BUSTED:-busted}" --lua="$(command -v "${LUA:-lua5.4}")" --output=plainTerminal --helper=tests/support/tmpfiles.lua \
+        --pattern=_spec tests/lua >"$out" 2>&1
     status=$?
     cat "$out"
     # busted: "12 successes / 1 failure / 0 errors / 0 pending : 0.1 seconds"
