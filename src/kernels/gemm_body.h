@@ -248,6 +248,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
             t.bias = epilogue && !swapped && a->bias ? a->bias + j * NR : NULL;
             t.gate = gated ? a->gate + j * NR : NULL;
             t.copy = copy ? w->panels + (j - w->p0) * w->step : NULL;
+            if (p->priv[Q_ALGO] == G_SHARED) t.ahead = ti == w->t0 && j + 1 < w->p1 ? w->step : 0; /* new to this core */
             if (next) fetch_unit(a, next, call++, calls);
             for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetchw(a->c + (j * NR + e) * a->ldc + i0);
             (copy ? COPYING_TILES[kind == FG_TILE_COLS][wide][mr - COPY_MR] : TILES[kind][wide][mr - 1])(&t);
