@@ -53,7 +53,7 @@ static bool collect(pass *p, fg_node *root) {
             fg_node *up = node->edge[k].node;
             if (!up) continue;
             if (up->epoch == epoch) {
-                up->readers++;
+                up->readers = 2;
                 continue;
             }
             up->epoch = epoch;

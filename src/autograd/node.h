@@ -135,7 +135,7 @@ struct fg_node {
     /* engine scratch, valid while marked with the current epoch */
     uint32_t epoch;
     bool useful, grad_gated; /* grad_gated: see fg_vjp.dy_gated */
-    int readers;             /* edges that lead to this node */
+    uint8_t readers;         /* edges that lead to this node: 0, 1, or 2 for more */
     fg_tensor *grad;
     fg_node *next; /* pending release */
     fg_edge edge[];
