@@ -106,10 +106,9 @@ static rank_view rank_view_of(const fg_gemm_args *a, bool swapped) {
 /* act(c + bias), or c times act' at the gate, on `rows` rows of `cols` numbers that follow one another in C: what the kernels
  * leave undone */
 static void run_act(const fg_gemm_args *a, float *c, const float *bias, int64_t rows, int64_t cols) {
-    static const fg_unary slot[] = { FG_UN_AFFINE, FG_UN_RELU, FG_UN_LEAKY_RELU, FG_UN_TANH, FG_UN_SIGMOID, FG_UN_SOFTPLUS };
     const fg_kernels *k = fg_kernels_for(ISA_LEVEL);
     if (a->gate && a->act != FG_ACT_NONE)
-        k->unary_grad[slot[a->act]](c, a->gate + (c - a->c), c, (size_t)(rows * cols), a->slope, 0);
+        k->unary_grad[fg_act_unary(a->act)](c, a->gate + (c - a->c), c, (size_t)(rows * cols), a->slope, 0);
     else if (bias || a->act != FG_ACT_NONE) k->bias_act(c, bias, rows, cols, a->act, a->slope);
 }
 /* the same on rows i0..i1 of C */

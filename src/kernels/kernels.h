@@ -315,6 +315,17 @@ extern const fg_room fg_room_kernels; /* open: picks the table for ctx->isa, ins
 fg_real fg_act_scalar(fg_real x, fg_act act, fg_real slope);
 /* act'(x) from the output y */
 fg_real fg_act_grad_scalar(fg_real y, fg_act act, fg_real slope);
+/* The slot of unary and unary_grad that an activation runs in; AFFINE for none. */
+static inline fg_unary fg_act_unary(fg_act act) {
+    switch (act) {
+    case FG_ACT_RELU: return FG_UN_RELU;
+    case FG_ACT_LEAKY_RELU: return FG_UN_LEAKY_RELU;
+    case FG_ACT_TANH: return FG_UN_TANH;
+    case FG_ACT_SIGMOID: return FG_UN_SIGMOID;
+    case FG_ACT_SOFTPLUS: return FG_UN_SOFTPLUS;
+    default: return FG_UN_AFFINE;
+    }
+}
 
 /* The first kernel of the table that the flags allow and the geometry fits makes the plan; false when there is none, which
  * happens only with FG_CONV_BF16 (convert to f32 then). */

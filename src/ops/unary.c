@@ -162,16 +162,6 @@ typedef struct act_grad_opts {
 static const fg_attr attrs_act_grad[] = { { "act", FG_A_ACT, true, offsetof(act_grad_opts, act), 0, 0 },
                                           { "slope", FG_A_REAL, false, offsetof(act_grad_opts, slope), 0, 0.01 },
                                           FG_ATTR_END };
-static fg_unary act_slot(fg_act act) {
-    switch (act) {
-    case FG_ACT_RELU: return FG_UN_RELU;
-    case FG_ACT_LEAKY_RELU: return FG_UN_LEAKY_RELU;
-    case FG_ACT_TANH: return FG_UN_TANH;
-    case FG_ACT_SIGMOID: return FG_UN_SIGMOID;
-    case FG_ACT_SOFTPLUS: return FG_UN_SOFTPLUS;
-    default: return FG_UN_AFFINE;
-    }
-}
 static fg_status infer_act_grad(fg_call *c) {
     c->wide = ((const act_grad_opts *)c->opts)->wide;
     c->out_shape = c->in[0]->shape;
@@ -181,7 +171,7 @@ static fg_status infer_act_grad(fg_call *c) {
 }
 static fg_status forward_act_grad(fg_call *c) {
     const act_grad_opts *o = c->opts;
-    fg_run_unary_grad(c->ctx, act_slot(o->act), fg_span_of(c->in[0]), fg_span_of(c->in[1]), fg_span_of(c->y), c->y->numel,
+    fg_run_unary_grad(c->ctx, fg_act_unary(o->act), fg_span_of(c->in[0]), fg_span_of(c->in[1]), fg_span_of(c->y), c->y->numel,
                       o->act == FG_ACT_NONE ? 1 : (fg_real)o->slope, 0);
     return FG_OK;
 }
@@ -200,7 +190,7 @@ static void vjp_act_grad(fg_vjp *v) {
 static void fast_act_grad(fg_vjp *v) {
     const act_grad_opts *o = v->opts;
     if (fg_needs(v, 1)) vjp_act_grad(v);
-    else run_grad(v, act_slot(o->act), v->in[1], o->act == FG_ACT_NONE ? 1 : o->slope, 0);
+    else run_grad(v, fg_act_unary(o->act), v->in[1], o->act == FG_ACT_NONE ? 1 : o->slope, 0);
 }
 const fg_op fg_op_act_grad = { .name = "act_grad",
                                .n_min = 2,
@@ -238,7 +228,8 @@ fg_tensor *fg_vjp_act_bias(fg_vjp *v, fg_act act, double slope, int bias) {
     if (acts && !(g = fg_vjp_over_dy(v))) return NULL;
     if (!sums) {
         if (acts)
-            fg_run_unary_grad(v->ctx, act_slot(act), fg_span_of(dy), fg_span_of(y), fg_span_of(g), g->numel, (fg_real)slope, 0);
+            fg_run_unary_grad(v->ctx, fg_act_unary(act), fg_span_of(dy), fg_span_of(y), fg_span_of(g), g->numel, (fg_real)slope,
+                              0);
         return g;
     }
     if (!(db = fg_vjp_new(v, fg_in_shape(v, bias)))) return NULL;

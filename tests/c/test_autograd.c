@@ -1,6 +1,6 @@
 /* test_autograd.c: what the engine promises beside right gradients: accumulation, lifetimes of graphs, refusals with their
  * messages, freezing, second order, long chains, fan-out, slices and views. */
-#include "tensor.h"
+#include "scope_help.h"
 
 #include <check.h>
 #include <math.h>
@@ -9,18 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static fg_context *ctx;
-static fg_scope *s;
-static void setup(void) {
-    ctx = fg_context_new();
-    ck_assert_ptr_nonnull(ctx);
-    s = fg_scope_open(ctx);
-}
-static void teardown(void) {
-    fg_scope_close(s);
-    fg_context_free(ctx);
-}
-
 static fg_tensor *leaf(fg_shape shape, const fg_real *v) {
     fg_tensor *t = fg_from_reals(s, shape, v);
     ck_assert_int_eq(fg_tensor_set_requires_grad(t, true), FG_OK);
@@ -28,12 +16,6 @@ static fg_tensor *leaf(fg_shape shape, const fg_real *v) {
 }
 #define LEAF(...)                                                                                                                \
     leaf(FG_SHAPE((int64_t)(sizeof((fg_real[]){ __VA_ARGS__ }) / sizeof(fg_real))), (const fg_real[]){ __VA_ARGS__ })
-static fg_tensor *total(fg_scope *q, fg_tensor *t) { return fg_sum(q, t, NULL, false); }
-static double at(const fg_tensor *t, int64_t i) {
-    ck_assert_ptr_nonnull(t);
-    ck_assert(t != FG_NONE);
-    return fg_tensor_at(t, i);
-}
 #define SAYS(text) ck_assert_msg(strstr(fg_last_error(ctx), text) != NULL, "'%s' lacks '%s'", fg_last_error(ctx), text)
 /* A call that must fail in a scope of its own. */
 #define FAILS(status, text, call)                                                                                                \

@@ -1,29 +1,10 @@
 /* test_gate.c: the gradient of a fused activation, taken by the product behind it (fg_vjp.gate), is what every op by itself
  * gives. build: both */
-#include "tensor.h"
+#include "scope_help.h"
 
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-
-static fg_context *ctx;
-static fg_scope *s;
-static void setup(void) {
-    ctx = fg_context_new();
-    ck_assert_ptr_nonnull(ctx);
-    s = fg_scope_open(ctx);
-}
-static void teardown(void) {
-    fg_scope_close(s);
-    fg_context_free(ctx);
-}
-
-static fg_tensor *total(fg_scope *q, fg_tensor *t) { return fg_sum(q, t, NULL, false); }
-static double at(const fg_tensor *t, int64_t i) {
-    ck_assert_ptr_nonnull(t);
-    ck_assert(t != FG_NONE);
-    return fg_tensor_at(t, i);
-}
 
 /* The product that makes the gradient of an activation's output goes on to that of its input where nobody else looks: compared
  * with create_graph, which takes every op by itself. */

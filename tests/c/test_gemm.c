@@ -160,7 +160,6 @@ END_TEST
 START_TEST(gates) {
     EACH_ISA(isa) {
         ctx = context_for(isa);
-        static const fg_unary slots[] = { FG_UN_AFFINE, FG_UN_RELU, FG_UN_LEAKY_RELU, FG_UN_TANH, FG_UN_SIGMOID, FG_UN_SOFTPLUS };
         for (int i = 0; i < LARGE; i++)
             for (int t = 0; t < 4; t++)
                 for (int gap = 0; gap < 8; gap += 5) {
@@ -173,7 +172,7 @@ START_TEST(gates) {
                     drive(&p.a);
                     for (int64_t r = 0; r < p.a.m; r++) {
                         int64_t e = r * p.a.ldc;
-                        ctx->k->unary_grad[slots[act]](p.C.p + e, p.gate.p + e, plain + e, (size_t)p.a.n, (fg_real)0.3, 0);
+                        ctx->k->unary_grad[fg_act_unary(act)](p.C.p + e, p.gate.p + e, plain + e, (size_t)p.a.n, (fg_real)0.3, 0);
                     }
                     p.a.gate = p.gate.p, p.a.act = act, p.a.slope = (fg_real)0.3;
                     drive(&p.a);

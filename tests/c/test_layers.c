@@ -1,23 +1,13 @@
 /* test_layers.c: layers: shapes, names, modes, running statistics, initialisers, fusion and messages. Every kind of layers.def
  * has a sample here, or the suite fails. */
 #include "layer.h"
+#include "scope_help.h"
 
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static fg_context *ctx;
-static fg_scope *s;
-static void setup(void) {
-    ctx = fg_context_new();
-    ck_assert_ptr_nonnull(ctx);
-    s = fg_scope_open(ctx);
-}
-static void teardown(void) {
-    fg_scope_close(s);
-    fg_context_free(ctx);
-}
 #define SAYS(text) ck_assert_msg(strstr(fg_last_error(ctx), text) != NULL, "'%s' lacks '%s'", fg_last_error(ctx), text)
 
 /* ---------------------------------------------------------------- one sample of every kind */
