@@ -26,16 +26,15 @@
 
 enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT, G_RANK };
 enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED };
-/* a unit's copy: rows A_ROW apart, or tiles [k][AP], a cache line beyond a multiple of 4 KB apart */
-enum { A_TILES = 112 / MR, A_STRIDE = KC * AP + 16 };
+/* tiles of a transposed A that are fetched together; floats of the copy of a tile's rows */
+enum { A_TILES = 112 / MR, A_PANEL = KC * AP };
+_Static_assert(A_PANEL >= MR * A_ROW, "rows fit where columns do");
 /* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
 enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32 };
 enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768, PACK_FLOATS = 1 << 15 };
 
 #include "gemm_thin_body.h"
-
-static int64_t unit_floats(const fg_gemm_args *a) { return a->ta ? A_TILES * A_STRIDE : MR * A_ROW; }
 
 /* gm x gn chunks for a team. Columns as many as a block in the second cache holds, so that copies of A are few; then rows
  * are halved while a chunk's tiles repay B's way into that cache, then columns; then k in parts. */
@@ -109,7 +108,7 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     bool pack =
         a->tb || meet || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || meet || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
-    p->scratch = (size_t)(unit_floats(a) + q[Q_SUMS]) * sizeof(float);
+    p->scratch = (size_t)(A_PANEL + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
     if (q[Q_ALGO] == G_SHARED) {
         /* pieces of some panels, so that rows are read in long pieces; where they are turned, a panel reads rows of its own */
@@ -139,9 +138,9 @@ static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *pac
     for (int64_t j = j0; a->tb && j < j1; j++, d += a->k * NR) pack_b(a, j * NR, 0, a->k, d);
 }
 
-/* What is taken of op(A) at a time: a tile's rows, or with A transposed those of several tiles, so that the source is walked
- * along its own rows; k0..k0+kc of them. A chunk's tiles are shared evenly among its units, at most A_TILES each: nothing
- * fetched the first of them ahead of time, so it should not be the largest. */
+/* What is met of op(A) before the next is fetched: a tile's rows, or with A transposed those of several tiles, so that the
+ * source is walked along its own rows; k0..k0+kc of them. A chunk's tiles are shared evenly among its units, at most A_TILES
+ * each: nothing fetched the first of them ahead of time, so it should not be the largest. */
 typedef struct a_unit {
     const float *s; /* where it starts in A */
     int64_t t0, t1, i0, i1, k0, kc;
@@ -161,24 +160,12 @@ static a_unit unit_of(const fg_gemm_plan *p, const fg_gemm_args *a, int64_t t0, 
  * copy costs one to two percent. A transposed A, whose rows a tile takes a line or two of, only when few panels of B read it. */
 static bool in_place(const fg_gemm_args *a, int64_t panels) { return a->ta ? panels <= 4 && a->lda % 256 : a->lda % 1024; }
 
-static void copy_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const a_unit *u, float *d) {
-    if (!a->ta) {
-        for (int64_t i = 0; i < u->i1 - u->i0; i++) copy_floats(d + i * A_ROW, u->s + i * a->lda, u->kc);
-        return;
-    }
-    int64_t tiles = u->t1 - u->t0, at[A_TILES];
-    vmask m[A_TILES];
-    for (int64_t t = 0; t < tiles; t++) {
-        at[t] = tile_row(p, a, u->t0 + t) - u->i0;
-        m[t] = v_mask(tile_row(p, a, u->t0 + t + 1) - u->i0 - at[t]);
-    }
-    const float *s = u->s;
-    for (int64_t k = 0; k < u->kc; k++, s += a->lda, d += AP)
-        for (int64_t t = 0; t < tiles; t++) {
-            v_fetch1(s + 12 * a->lda + at[t]);
-            v_fetch1(d + t * A_STRIDE + 8 * AP);
-            v_store(d + t * A_STRIDE, v_load_part(s + at[t], m[t]));
-        }
+/* A tile's rows of op(A) to a panel: rows A_ROW apart, or of a transposed A [k][AP]. */
+static void copy_tile(const fg_gemm_args *a, const float *s, int64_t mr, int64_t kc, float *d) {
+    if (a->ta)
+        for (int64_t k = 0; k < kc; k++, s += a->lda) v_store(d + k * AP, v_load_part(s, v_mask(mr)));
+    else
+        for (int64_t i = 0; i < mr; i++) copy_floats(d + i * A_ROW, s + i * a->lda, kc);
 }
 
 /* Fetches the share `part` of `parts` of a unit: little at a time, so that the fetches find room among the loads. */
@@ -192,7 +179,7 @@ INLINE void fetch_unit(const fg_gemm_args *a, const a_unit *u, int64_t part, int
 typedef struct band {
     int64_t t0, t1, p0, p1, k0, k1;
     bool whole;                  /* k0..k1 is all of k: bias and activation follow */
-    float *rows, *sums, *panels; /* scratch: a unit of A, sums that wait, packed B */
+    float *rows, *sums, *panels; /* scratch: a tile's of A, sums that wait, packed B */
     const float *b;              /* the block of B: rows ldb apart, panels step apart */
     int64_t ldb, step;
     const float *source; /* where the first tile finds B, when it copies it to b on its way; or NULL */
@@ -225,20 +212,21 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
     bool swapped = p->priv[Q_SWAPPED], in_c = w->last && !swapped;
     int64_t next_sums = w->first && w->last ? 0 : MR * NR;
     float *sums = w->sums + (u->t0 - w->t0) * panels * next_sums;
-    if (!stay) copy_unit(p, a, u, w->rows);
     for (int64_t ti = u->t0; ti < u->t1; ti++) {
         int64_t i0 = tile_row(p, a, ti), mr = tile_row(p, a, ti + 1) - i0, c_rows[MR], sum_rows[2][MR];
         for (int64_t i = 0; i < mr; i++) c_rows[i] = (i0 + i) * a->ldc, sum_rows[0][i] = i * VL, sum_rows[1][i] = i * 2 * VL;
         bool copy = w->source && ti == w->t0;
-        fg_run run = { .a = stay ? u->s + i0 - u->i0 : w->rows + (ti - u->t0) * A_STRIDE,
-                       .b = copy ? w->source : w->b,
-                       .len = u->kc };
-        fg_tile_args t = { .runs = &run, .nruns = 1, .sa = stay ? a->lda : AP, .ldb = copy ? a->ldb : w->ldb };
+        const float *rows = u->s + i0 - u->i0;
+        if (!stay && (copy || !a->ta)) copy_tile(a, rows, mr, u->kc, w->rows); /* a tile takes B or A on its way, not both */
+        fg_run run = { .b = copy ? w->source : w->b, .len = u->kc };
+        fg_tile_args t = { .runs = &run, .nruns = 1, .ldb = copy ? a->ldb : w->ldb, .taken = w->rows };
         t.add = in_c && a->accumulate, t.fetch = u->kc >= 64;
         t.act = epilogue && !swapped && fg_tile_does(a->act) ? a->act : FG_ACT_NONE, t.slope = a->slope;
         bool gated = a->gate && t.act != FG_ACT_NONE;
         if (copy || p->priv[Q_ALGO] == G_DIRECT) t.ahead = NR;
         for (int64_t j = w->p0; j < w->p1; j++, sums += next_sums) {
+            bool takes = !stay && a->ta && !copy && j == w->p0, lies = stay || takes;
+            run.a = lies ? rows : w->rows, t.sa = lies ? a->lda : AP;
             t.cols = (int)min64(NR, a->n - j * NR);
             t.boff = (j - w->p0) * (copy ? NR : w->step);
             bool wide = t.cols > VL;
@@ -251,7 +239,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
             if (p->priv[Q_ALGO] == G_SHARED) t.ahead = ti == w->t0 && j + 1 < w->p1 ? w->step : 0; /* new to this core */
             if (next) fetch_unit(a, next, call++, calls);
             for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetchw(a->c + (j * NR + e) * a->ldc + i0);
-            (copy ? COPYING_TILES[kind == FG_TILE_COLS][wide][mr - COPY_MR] : TILES[kind][wide][mr - 1])(&t);
+            (copy ? COPYING_TILES[a->ta][wide][mr - COPY_MR] : TILES[takes ? FG_TILE_TAKEN : kind][wide][mr - 1])(&t);
             if (w->last && swapped)
                 turn_tile(a, sums, wide ? NR : VL, mr, t.cols, a->c + j * NR * a->ldc + i0,
                           epilogue && a->bias ? a->bias + i0 : NULL, epilogue);
@@ -305,7 +293,7 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
         a = tile_view(&a, q[Q_SWAPPED]);
         int64_t gi = cell % q[Q_GM], gj = cell / q[Q_GM], t1 = q[Q_TILES] * (gi + 1) / q[Q_GM];
         band w = { .p0 = q[Q_PANELS] * gj / q[Q_GN], .p1 = q[Q_PANELS] * (gj + 1) / q[Q_GN], .k0 = k0, .k1 = k1, .whole = whole };
-        w.rows = scratch, w.sums = w.rows + unit_floats(&a), w.panels = w.sums + q[Q_SUMS];
+        w.rows = scratch, w.sums = w.rows + A_PANEL, w.panels = w.sums + q[Q_SUMS];
         for (w.t0 = q[Q_TILES] * gi / q[Q_GM]; w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
             run_band(p, &a, w);

@@ -6,7 +6,7 @@
  *                 +------------------+                   one run, a convolution one run per kernel row, so that taps
  *      A: column  |  C tile          |                   outside the image are left out instead of multiplied by zero.
  *      of mr      |  mr rows,        |
- *      numbers    |  nv*VL columns   |                   A may be stored three ways (fg_tile_kind); B is always rows
+ *      numbers    |  nv*VL columns   |                   A may be stored in several ways (fg_tile_kind); B is always rows
  *      (broadcast)+------------------+                   of consecutive columns, ldb apart.
  *
  * The micro-kernels are compiled once per ISA (tile_body.h in tile_<isa>.c) for every mr from 1 to the tile's height, so
@@ -49,6 +49,7 @@ typedef enum fg_tile_kind {
     FG_TILE_PANEL = 0, /* a[i*A_ROW + k]: rows copied to a panel */
     FG_TILE_ROWS,      /* a[i*sa + k]: rows as they are */
     FG_TILE_COLS,      /* a[k*sa + i]: A transposed */
+    FG_TILE_TAKEN,     /* as COLS, and copied on the way to where the next tile finds it together */
     FG_TILE_KINDS
 } fg_tile_kind;
 
@@ -68,6 +69,7 @@ typedef struct fg_tile_args {
     int cols;            /* columns in use, 1 .. nv*VL; the rest is neither read nor written */
     bool add;            /* C += instead of C = */
     bool fetch;          /* C is fetched to the first cache while the sums form: pays for long ones */
+    float *taken;        /* for FG_TILE_TAKEN: [k][AP] */
     float *copy;         /* for the copying tiles: where the rows of B that pass go as well, 2*VL floats apart */
     const float *part;   /* [mr][nv*VL], whole vectors: a sum begun by earlier tiles; or NULL */
     const float *bias;   /* [cols] or NULL, added after the sum */

@@ -32,6 +32,7 @@ const fg_tile_fn fg_tiles_avx512[FG_TILE_KINDS][2][14] = {
     { LIST(panel, 1), LIST(panel, 2) },
     { LIST(rows, 1), LIST(rows, 2) },
     { LIST(cols, 1), LIST(cols, 2) },
+    { LIST(taken, 1), LIST(taken, 2) },
 };
 
 #define COPIES(k, v)                                                                                                             \

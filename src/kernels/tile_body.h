@@ -9,18 +9,23 @@
 /* One step of k: acc[i][v] += a(i) * b[v]. Rows of kind ROWS are reached from every third row's pointer, which keeps the
  * number of address registers at a third of the rows. */
 INLINE void tile_step(vf acc[MR][2], const float *const *q, int64_t sa, int64_t k, const vf *bv, int kind, int mr, int nv) {
+    const bool cols = kind == FG_TILE_COLS || kind == FG_TILE_TAKEN;
     UNROLL
     for (int i = 0; i < mr; i++) {
-        vf av = v_set1(kind == FG_TILE_PANEL ? q[0][i * A_ROW + k] : kind == FG_TILE_COLS ? q[0][i] : q[i / 3][(i % 3) * sa + k]);
+        vf av = v_set1(kind == FG_TILE_PANEL ? q[0][i * A_ROW + k] : cols ? q[0][i] : q[i / 3][(i % 3) * sa + k]);
         UNROLL
         for (int v = 0; v < nv; v++) acc[i][v] = v_fma(av, bv[v], acc[i][v]);
     }
 }
 
+/* Rows of a transposed A that are fetched before they are taken: a few, since rows some KB apart have few places in the cache. */
+enum { TAKE_AHEAD = 12 };
+
 INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind, int mr, int nv, bool copy) {
     int64_t sa = t->sa, ldb = t->ldb;
     vmask last = v_mask(t->cols - (nv - 1) * VL);
-    float *d = t->copy;
+    const bool cols = kind == FG_TILE_COLS || kind == FG_TILE_TAKEN;
+    float *d = t->copy, *taken = t->taken;
     for (const fg_run *r = t->runs, *end = r + t->nruns; r < end; r++) {
         const float *b = r->b + t->boff, *ahead = b + t->ahead, *q[(MR + 2) / 3];
         UNROLL
@@ -35,8 +40,14 @@ INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind
                 for (int v = 0; v < nv; v++) v_store(d + v * VL, bv[v]);
                 d += NR;
             }
-            tile_step(acc, q, sa, kind == FG_TILE_COLS ? 0 : k, bv, kind, mr, nv);
-            if (kind == FG_TILE_COLS) q[0] += sa;
+            if (kind == FG_TILE_TAKEN) {
+                v_fetch1(q[0] + TAKE_AHEAD * sa);
+                v_fetch1(q[0] + TAKE_AHEAD * sa + mr - 1);
+                v_store(taken, v_load_part(q[0], v_mask(mr)));
+                taken += AP;
+            }
+            tile_step(acc, q, sa, cols ? 0 : k, bv, kind, mr, nv);
+            if (cols) q[0] += sa;
         }
     }
 }
@@ -103,7 +114,8 @@ INLINE void tile(const fg_tile_args *t, int kind, int mr, int nv, bool copy) {
     static void name##_##mr##_1(const fg_tile_args *t) { tile(t, kind, mr, 1, copy); }                                           \
     static void name##_##mr##_2(const fg_tile_args *t) { tile(t, kind, mr, 2, copy); }
 #define TILE(mr)                                                                                                                 \
-    TILE_OF(panel, FG_TILE_PANEL, mr, false) TILE_OF(rows, FG_TILE_ROWS, mr, false) TILE_OF(cols, FG_TILE_COLS, mr, false)
+    TILE_OF(panel, FG_TILE_PANEL, mr, false)                                                                                     \
+    TILE_OF(rows, FG_TILE_ROWS, mr, false) TILE_OF(cols, FG_TILE_COLS, mr, false) TILE_OF(taken, FG_TILE_TAKEN, mr, false)
 #define COPYING_TILE(mr) TILE_OF(panel_copy, FG_TILE_PANEL, mr, true) TILE_OF(cols_copy, FG_TILE_COLS, mr, true)
 
 /* rows x cols dot products along k; the last lanes of a run are loaded by mask, never past its end. Up to four sums take
