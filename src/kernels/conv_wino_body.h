@@ -221,7 +221,7 @@ typedef struct target { /* where the outputs of a phase pair go */
     fg_real *p;
     int64_t h, w, c;
     int64_t y0, x0, sh, sw; /* pixel of output 0 of tile 0, and the step between outputs */
-    const fg_real *bias;
+    const fg_real *bias, *gate;
     fg_act act;
     fg_real slope;
     const fg_kernels *k;
@@ -236,7 +236,8 @@ static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_
                           fg_real *to) {
     vf bias = o->bias ? v_loadw(o->bias + c, (size_t)n) : v_zero(), slope = v_set(o->slope), zero = v_zero();
     bool add = o->bias;
-    if (o->act != FG_ACT_NONE && o->act != FG_ACT_RELU && o->act != FG_ACT_LEAKY_RELU) {
+    const fg_real *gate = o->gate ? o->gate + (to - o->p) : NULL;
+    if (!gate && o->act != FG_ACT_NONE && o->act != FG_ACT_RELU && o->act != FG_ACT_LEAKY_RELU) {
         for (int i = 0; add && i < mh * mw; i++) v_store(tile + i * W, v_add(v_load(tile + i * W), bias));
         o->k->bias_act(tile, NULL, 1, mh * mw * W, o->act, o->slope);
         add = false;
@@ -246,8 +247,9 @@ static void store_outputs(const target *o, fg_real *tile, int mh, int mw, int64_
         for (int j = 0; j < mw && x + o->sw * j < o->w; j++, p += o->sw * o->c) {
             vf v = v_load(tile + (i * mw + j) * W);
             if (add) v = v_add(v, bias);
-            if (o->act == FG_ACT_RELU) v = v_maxr(zero, v);
-            if (o->act == FG_ACT_LEAKY_RELU) v = v_sel(v_le(v, zero), v_mul(v, slope), v);
+            if (gate) v = v_act_back(v, v_loadw(gate + (p - to), (size_t)n), o->act, slope);
+            else if (o->act == FG_ACT_RELU) v = v_maxr(zero, v);
+            else if (o->act == FG_ACT_LEAKY_RELU) v = v_sel(v_le(v, zero), v_mul(v, slope), v);
             if (n >= W) v_store(p, v);
             else v_storew(p, v, (size_t)n);
         }
@@ -290,7 +292,11 @@ static void points_to_outputs(const fg_wino_geom *g, const fg_wino_phase *fh, co
                     for (int a = ph->begin[i]; a < ph->begin[i] + ph->size[i]; a++)
                         for (int j = 0; j < pj; j++) v_fetch2(from + NR + (a * nw + j) * ps);
                 for (int i = 0; i < mh; i++)
-                    for (int j = 0; j < mw; j++) v_fetchw(next + c + (i * o->sh * o->w + j * o->sw) * o->c);
+                    for (int j = 0; j < mw; j++) {
+                        const fg_real *pixel = next + c + (i * o->sh * o->w + j * o->sw) * o->c;
+                        v_fetchw(pixel);
+                        if (o->gate) v_fetch2(o->gate + (pixel - o->p));
+                    }
             }
             bool direct = at_once && cn - c >= W;
             fg_real *out = direct ? to + c : tile;
@@ -483,6 +489,7 @@ static target target_of(const fg_conv_plan *p, const fg_conv_args *a) {
                      .sh = 1,
                      .sw = 1,
                      .bias = a->bias,
+                     .gate = a->gate,
                      .act = a->act,
                      .slope = a->slope,
                      .k = fg_kernels_for(ISA_LEVEL) };

@@ -147,4 +147,5 @@ static const fg_conv_kernel winograd = { .name = "winograd",
                                          .plan = plan_wino,
                                          .pack = pack_wino,
                                          .run = run_wino,
-                                         .finish = finish_wino };
+                                         .finish = finish_wino,
+                                         .gates = true };

@@ -1,6 +1,7 @@
 /* conv_wino_scalar.c: Winograd convolutions one number at a time: the reference of the vector kernels, for the double build
  * too, where gradients of the whole path are checked. The method is in conv_wino_body.h and conv_wino_dw_body.h. */
 #include "kernels.h"
+#include "real_math.h"
 
 enum { W = 1, MR = 8, NR = 8, PACK_ROWS = 8, MAX_RUNS = 128, CHAIN = 16, CHAIN_FIVE = 16, TILE_BLOCK = 16, BLOCK_TILES = 16 };
 #define ISA_LEVEL FG_ISA_SCALAR
@@ -23,6 +24,7 @@ static inline vf v_neg(vf a) { return -a; }
 static inline vf v_fma(vf a, vf b, vf c) { return a * b + c; }
 static inline vf v_maxr(vf a, vf b) { return a > b ? a : b; }
 static inline bool v_le(vf a, vf b) { return a <= b; }
+static inline vf v_act_back(vf dy, vf y, fg_act act, vf slope) { return r_act_back(dy, y, act, slope); }
 static inline vf v_sel(bool m, vf a, vf b) { return m ? a : b; }
 
 typedef struct product_run {

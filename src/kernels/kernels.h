@@ -147,6 +147,7 @@ typedef struct fg_conv_args {
     const fg_real *bias;       /* FWD: [CO]; DX: [CI]; or NULL */
     fg_act act;                /* applied after bias (FWD, DX) */
     fg_real slope;
+    const fg_real *gate; /* as in fg_gemm_args, laid out as out; for kernels that say `gates`, else NULL */
     /* Kernels of FG_CONV_BF16 read these instead of x and dy, and write out16 where it is not NULL (rounded once, after
      * bias and activation), else out. DW always writes out. */
     const uint16_t *x16, *dy16;
@@ -184,6 +185,7 @@ typedef struct fg_conv_kernel {
     void (*pack)(const fg_conv_plan *p, const fg_real *w, void *packed, int chunk); /* NULL when plans never ask for it */
     void (*run)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker);
     void (*finish)(const fg_conv_plan *p, const fg_conv_args *a, int chunk, int worker); /* likewise */
+    bool gates;                                                                          /* FWD and DX heed args.gate */
 } fg_conv_kernel;
 enum { FG_CONV_KERNELS = 16 };
 

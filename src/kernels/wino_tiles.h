@@ -4,7 +4,7 @@
 #define FG_WINO_TILES_H
 
 #include "product.h"
-#include "simd.h"
+#include "simd_math.h"
 
 typedef struct product_run {
     const float *a, *b;

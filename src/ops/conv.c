@@ -17,6 +17,10 @@ typedef struct conv_opts {
     int kernel[2]; /* conv2d_dw only */
     bool wide;     /* the result is f32 in every precision: the gradient of an f32 input */
     int exact;     /* mask of inputs that f32 kernels take unrounded under bf16 precision */
+    /* or NULL: the result is a gradient, taken on through that activation (fg_vjp.gate); in f32 alone, and not recorded */
+    fg_tensor *gate;
+    fg_act gate_act;
+    double gate_slope;
 } conv_opts;
 
 static fg_status check_opts(fg_call *c, fg_conv2d_opts *o) {
@@ -47,12 +51,14 @@ static void same_pad(int64_t in, int k, int stride, int *before, int *after) {
 
 /* A convolution in f32 that is one matrix product: false when it is none. */
 static bool run_product(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_act act, double slope, fg_status *st) {
+    const fg_tensor *gate = ((const conv_opts *)c->opts)->gate;
     fg_tensor *bias = c->n > 2 ? c->in[2] : NULL;
     fg_gemm_args p;
     bool real = !c->low && c->in[0]->dtype == FG_F32 && c->in[1]->dtype == FG_F32;
     if (!real || (bias && dir != FG_CONV_FWD) || !fg_conv_product(g, dir, &p)) return false;
     p.a = fg_reals(c->in[0]), p.b = fg_reals(c->in[1]), p.c = fg_reals(c->y);
     p.bias = bias ? fg_reals(bias) : NULL, p.act = act, p.slope = (fg_real)slope;
+    p.gate = gate ? fg_reals(gate) : NULL;
     *st = fg_run_gemm(c->ctx, &p, c->in[1]);
     return true;
 }
@@ -61,8 +67,10 @@ static bool run_product(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_a
  * takes bf16 gets it; otherwise operands are rounded, widened and given to the f32 kernels, Winograd's among them. */
 static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg_act act, double slope) {
     fg_context *ctx = c->ctx;
-    int exact = ((const conv_opts *)c->opts)->exact;
+    const conv_opts *o = c->opts;
+    int exact = o->exact;
     fg_status st = FG_OK;
+    if (o->gate) act = o->gate_act, slope = o->gate_slope;
     if (!c->y->numel || run_product(c, g, dir, act, slope, &st)) return st;
     unsigned flags = ctx->fast_conv ? FG_CONV_FAST : 0;
     fg_conv_plan p;
@@ -75,7 +83,9 @@ static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg
             return FG_ENOMEM;
     if (!y) return FG_ENOMEM;
     fg_tensor *bias = c->n > 2 ? c->in[2] : NULL, *x = dir == FG_CONV_DX ? NULL : in[0], *dy = dir == FG_CONV_DX ? in[0] : in[1];
-    fg_conv_args a = { .bias = bias ? fg_reals(bias) : NULL, .act = act, .slope = (fg_real)slope };
+    bool gates = o->gate && p.kernel->gates;
+    fg_conv_args a = { .bias = bias ? fg_reals(bias) : NULL, .act = o->gate && !gates ? FG_ACT_NONE : act };
+    a.slope = (fg_real)slope, a.gate = gates ? fg_reals(o->gate) : NULL;
     if (half) a.x16 = x ? fg_data(x) : NULL, a.dy16 = dy ? fg_data(dy) : NULL;
     else a.x = x ? fg_reals(x) : NULL, a.dy = dy ? fg_reals(dy) : NULL;
     if (y->dtype == FG_BF16) a.out16 = fg_data(y);
@@ -95,6 +105,8 @@ static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg
     }
     if (dir != FG_CONV_DW && (!a.w || (p.packed && !a.packed))) st = FG_ENOMEM;
     if (st == FG_OK) fg_conv_drive(ctx, &p, &a, work);
+    if (st == FG_OK && o->gate && !gates)
+        fg_run_unary_grad(ctx, fg_act_unary(act), fg_span_of(y), fg_span_of(o->gate), fg_span_of(y), y->numel, a.slope, 0);
     fg_packed_free(ctx, w);
     if (bytes) fg_free(ctx, work, bytes);
     if (st == FG_OK) fg_real_output_done(c, y);
@@ -157,11 +169,20 @@ static fg_conv2d_opts bare_opts(const fg_conv2d_opts *o, const fg_shape *out) {
     if (out) b.out[0] = (int)out->dim[1], b.out[1] = (int)out->dim[2];
     return b;
 }
+/* Whether the gradient of input 0, op(g, w), shall go on through the activation that the engine offers. */
+static bool takes_gate(const fg_vjp *v, const fg_tensor *g, const fg_tensor *w) {
+    return v->gate && v->ctx->precision == FG_PRECISION_F32 && g && g->dtype == FG_F32 && w->dtype == FG_F32 &&
+           v->node->edge[0].dtype == FG_F32;
+}
 /* The gradient of input i through another member: op(a, b) */
 static fg_tensor *member(fg_vjp *v, int i, const fg_op *op, fg_tensor *a, fg_tensor *b, const fg_shape *out, int exact) {
     conv_opts full = { .o = bare_opts(&((const conv_opts *)v->opts)->o, out),
                        .wide = v->node->edge[i].dtype != FG_BF16,
                        .exact = exact };
+    if (i == 0 && takes_gate(v, a, b)) {
+        full.gate = v->gate, full.gate_act = v->gate_act, full.gate_slope = v->gate_slope;
+        v->gated = true;
+    }
     if (op == &fg_op_conv2d_dw)
         for (int k = 0; k < 2; k++) full.kernel[k] = (int)fg_in_shape(v, i)->dim[k];
     return fg_op_apply(v->s, op, (fg_tensor *[]){ a, b, NULL }, op->n_max, &full);
@@ -177,11 +198,17 @@ static fg_tensor *before_act(fg_vjp *v, const fg_conv_geom *g, fg_conv_dir dx, b
     *exact = !v->create_graph && ctx->precision == FG_PRECISION_BF16 && !fg_conv_choose(ctx->k, g, dx, flags, &p) &&
              !fg_conv_choose(ctx->k, g, FG_CONV_DW, flags, &p);
     if (fast && !*exact) return fg_vjp_act_bias(v, o->act, o->slope, 2);
-    fg_tensor *dy = (*exact ? fg_act_grad_wide : fg_act_grad)(v->s, v->dy, v->y, o->act, o->slope);
+    fg_act act = v->dy_gated ? FG_ACT_NONE : (fg_act)o->act;
+    fg_tensor *dy = (*exact ? fg_act_grad_wide : fg_act_grad)(v->s, v->dy, v->y, act, o->slope);
     if (v->n > 2 && fg_needs(v, 2)) v->dx[2] = fg_sum(v->s, dy, FG_AXES(0, 1, 2), false);
     return dy;
 }
 static bool has_act(const void *opts) { return ((const conv_opts *)opts)->o.act != FG_ACT_NONE; }
+static fg_act ends_in(const void *opts, double *slope) {
+    const conv_opts *o = opts;
+    *slope = o->o.slope;
+    return (fg_act)o->o.act;
+}
 static void back_conv(fg_vjp *v, bool fast) {
     const fg_shape *x = fg_in_shape(v, 0), *w = fg_in_shape(v, 1);
     fg_conv_geom geom = geom_of(x, w, &v->node->shape, &((const conv_opts *)v->opts)->o);
@@ -213,6 +240,7 @@ const fg_op fg_op_conv2d = { .name = "conv2d",
                              .forward = forward_conv,
                              .vjp = vjp_conv,
                              .vjp_fast = fast_conv,
+                             .ends_in = ends_in,
                              .save_in = { 2, 1 },
                              .save_out = 7,
                              .save_out_if = has_act };
@@ -288,6 +316,7 @@ const fg_op fg_op_conv_transpose2d = { .name = "conv_transpose2d",
                                        .forward = forward_transposed,
                                        .vjp = vjp_transposed,
                                        .vjp_fast = fast_transposed,
+                                       .ends_in = ends_in,
                                        .save_in = { 2, 1 },
                                        .save_out = 7,
                                        .save_out_if = has_act };

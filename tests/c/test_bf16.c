@@ -345,8 +345,12 @@ static void borrow_run(const fg_conv_plan *p, const fg_conv_args *a, int chunk, 
     taken++;
 }
 START_TEST(bf16_convolution_kernels_are_asked) {
-    static const fg_conv_kernel borrowed = { "borrowed",  FG_ISA_SCALAR, FG_CONV_BF16, NULL,
-                                             borrow_plan, borrow_pack,   borrow_run,   NULL };
+    static const fg_conv_kernel borrowed = { .name = "borrowed",
+                                             .isa = FG_ISA_SCALAR,
+                                             .needs = FG_CONV_BF16,
+                                             .plan = borrow_plan,
+                                             .pack = borrow_pack,
+                                             .run = borrow_run };
     fg_kernels table = *fg_kernels_for(FG_ISA_SCALAR);
     const struct fg_kernels *own = ctx->k;
     fg_set_threads(ctx, 1);

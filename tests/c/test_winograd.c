@@ -161,6 +161,37 @@ START_TEST(bias_and_activation) {
 }
 END_TEST
 
+/* The same bits as the convolution and then the activation's gradient, closed gates and NaN among them. */
+START_TEST(gates) {
+    for (int i = REFERENCE; i < GEOMS; i++)
+        for (int d = 0; d < 2; d++)
+            for (fg_isa_level isa = FG_ISA_SCALAR; isa < FG_ISA_COUNT; isa++) {
+                const fg_conv_kernel *wino = method(isa, "winograd");
+                if (!wino || !has_form(&geoms[i], (fg_conv_dir)d)) continue;
+                ck_assert(wino->gates);
+                problem p = problem_of(i, (fg_conv_dir)d, 0);
+                fg_act act = (fg_act)(1 + (i + d + (int)isa) % 5);
+                fg_context *ctx = context_for(isa);
+                size_t n = (size_t)out_size(&p.g, p.dir);
+                fence gate = fence_random((int64_t)n, i % 2);
+                for (size_t e = 0; e < n; e += 7) gate.p[e] = e % 3 ? 0 : (fg_real)NAN;
+                drive_by(ctx, wino, &p);
+                fg_real *want = malloc(n * sizeof *want);
+                ctx->k->unary_grad[fg_act_unary(act)](p.out.p, gate.p, want, n, (fg_real)0.2, 0);
+                p.a.act = act, p.a.slope = (fg_real)0.2, p.a.gate = gate.p;
+                drive_by(ctx, wino, &p);
+                for (size_t e = 0; e < n; e++)
+                    REQUIRE(!memcmp(&want[e], &p.out.p[e], sizeof *want),
+                            "%s, geometry %d, %s, gate of %d: output %zu is %.9g, not %.9g", ctx->k->isa, i, dir_names[d],
+                            (int)act, e, (double)p.out.p[e], (double)want[e]);
+                free(want);
+                fence_free(&gate);
+                fg_context_free(ctx);
+                problem_free(&p);
+            }
+}
+END_TEST
+
 START_TEST(same_bits_for_any_team) {
     for (int i = 0; i < GEOMS; i++)
         for (int d = 0; d < DIRS; d++)
@@ -286,6 +317,7 @@ int main(void) {
     tcase_set_timeout(t, 300);
     tcase_add_test(t, accuracy);
     tcase_add_test(t, bias_and_activation);
+    tcase_add_test(t, gates);
     tcase_add_test(t, same_bits_for_any_team);
     tcase_add_test(t, special_values_stay_in_their_tiles);
     tcase_add_test(t, chosen_where_it_pays);
