@@ -17,7 +17,7 @@
 #else
 #define AMX_LEVEL FG_ISA_AMX
 #endif
-#define INLINE static inline __attribute__((always_inline))
+#define AMX_INLINE static inline __attribute__((always_inline))
 
 enum { STORE_EVERY = 8, BLOCK_BYTES = BLOCK * 2, SUMS_BYTES = 2 * 32 * 32 * 4 + 1024 + 128 };
 
@@ -38,7 +38,7 @@ static amx_sums sums_open(void *scratch, const float *bias, int64_t outputs) {
     return s;
 }
 
-INLINE void sums_write(amx_sums *s, int rows) {
+AMX_INLINE void sums_write(amx_sums *s, int rows) {
     for (int i = 0; i < rows && s->next < s->due.rows; i++) block_out_row(&s->due, s->next++);
 }
 
@@ -54,7 +54,7 @@ static void sums_due(amx_sums *s, block_out out, int64_t first) {
     s->due = out, s->next = 0;
 }
 
-INLINE void sums_zero(const int mt, const int nt) {
+AMX_INLINE void sums_zero(const int mt, const int nt) {
     tile_zero(0);
     if (nt > 1) tile_zero(1);
     if (mt > 1) tile_zero(2);
@@ -62,7 +62,7 @@ INLINE void sums_zero(const int mt, const int nt) {
 }
 
 /* `len` blocks of A and B, one after another; `since` counts steps from the last store on */
-INLINE void sums_run(const int mt, const int nt, amx_sums *s, const uint16_t *a, const uint16_t *b, int64_t len, int *since) {
+AMX_INLINE void sums_run(const int mt, const int nt, amx_sums *s, const uint16_t *a, const uint16_t *b, int64_t len, int *since) {
     for (const uint16_t *end = a + len * BLOCK; a < end; a += BLOCK, b += BLOCK) {
         tile_load(4, a, 64);
         tile_load(6, b, 64);
@@ -78,7 +78,7 @@ INLINE void sums_run(const int mt, const int nt, amx_sums *s, const uint16_t *a,
 }
 
 /* Sums are complete: what was due is written, and the tiles go to the buffer that is free. */
-INLINE void sums_store(const int mt, const int nt, amx_sums *s) {
+AMX_INLINE void sums_store(const int mt, const int nt, amx_sums *s) {
     sums_write(s, 32);
     float *d = s->buffer[s->turn ^= 1];
     tile_store(0, d, 128);

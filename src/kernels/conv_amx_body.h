@@ -155,7 +155,7 @@ typedef struct amx_runs {
     int64_t step_b; /* elements between tap rows of the weights */
 } amx_runs;
 
-INLINE void pixel(const int mt, const int nt, amx_job *z, const amx_runs *r) {
+AMX_INLINE void pixel(const int mt, const int nt, amx_job *z, const amx_runs *r) {
     int since = 0;
     sums_zero(mt, nt);
     for (int64_t j = 0; j < r->rows; j++)

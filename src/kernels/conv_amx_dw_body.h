@@ -151,8 +151,8 @@ typedef struct taps_job {
     }
 
 /* columns w..w1 of a row; `inside` when no tap needs a test */
-INLINE void taps_columns(const int taps, const bool inside, const taps_job *t, const uint16_t *x, const uint16_t *dy, int64_t w,
-                         int64_t w1) {
+AMX_INLINE void taps_columns(const int taps, const bool inside, const taps_job *t, const uint16_t *x, const uint16_t *dy,
+                             int64_t w, int64_t w1) {
     const dw_job *z = t->z;
     int64_t sw = z->p->g.sw, at = w * sw - z->p->g.pl + t->b - z->s0;
     for (int since = 1; w < w1; w++, at += sw, since++) {
@@ -161,7 +161,7 @@ INLINE void taps_columns(const int taps, const bool inside, const taps_job *t, c
     }
 }
 
-INLINE void taps_pass(const int taps, const taps_job *t) {
+AMX_INLINE void taps_pass(const int taps, const taps_job *t) {
     const dw_job *z = t->z;
     const fg_conv_geom *g = &z->p->g;
     if (z->first) {

@@ -65,7 +65,7 @@ static void pack_rows(const fg_gemm16_args *a, int64_t block, int64_t k0, int64_
 }
 
 /* ---------------------------------------------------------------- a block of C */
-INLINE void cell(const int mt, const int nt, amx_sums *s, const uint16_t *a, const uint16_t *b, int64_t len) {
+AMX_INLINE void cell(const int mt, const int nt, amx_sums *s, const uint16_t *a, const uint16_t *b, int64_t len) {
     int since = 0;
     sums_zero(mt, nt);
     sums_run(mt, nt, s, a, b, len, &since);
