@@ -6,10 +6,12 @@
  * (AVX-512) or 6 x 2 (AVX2) there are enough independent sums to hide the latency of the multiply-add.
  * The sums start at zero and meet C once at the end, so long reductions cut into runs and blocks are summed in two levels. */
 
+INLINE bool of_columns(int kind) { return kind == FG_TILE_COLS || kind == FG_TILE_TAKEN; }
+
 /* One step of k: acc[i][v] += a(i) * b[v]. Rows of kind ROWS are reached from every third row's pointer, which keeps the
  * number of address registers at a third of the rows. */
 INLINE void tile_step(vf acc[MR][2], const float *const *q, int64_t sa, int64_t k, const vf *bv, int kind, int mr, int nv) {
-    const bool cols = kind == FG_TILE_COLS || kind == FG_TILE_TAKEN;
+    const bool cols = of_columns(kind);
     UNROLL
     for (int i = 0; i < mr; i++) {
         vf av = v_set1(kind == FG_TILE_PANEL ? q[0][i * A_ROW + k] : cols ? q[0][i] : q[i / 3][(i % 3) * sa + k]);
@@ -24,7 +26,7 @@ enum { TAKE_AHEAD = 12 };
 INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind, int mr, int nv, bool copy) {
     int64_t sa = t->sa, ldb = t->ldb;
     vmask last = v_mask(t->cols - (nv - 1) * VL);
-    const bool cols = kind == FG_TILE_COLS || kind == FG_TILE_TAKEN;
+    const bool cols = of_columns(kind);
     float *d = t->copy, *taken = t->taken;
     for (const fg_run *r = t->runs, *end = r + t->nruns; r < end; r++) {
         const float *b = r->b + t->boff, *ahead = b + t->ahead, *q[(MR + 2) / 3];

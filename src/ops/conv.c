@@ -17,10 +17,9 @@ typedef struct conv_opts {
     int kernel[2]; /* conv2d_dw only */
     bool wide;     /* the result is f32 in every precision: the gradient of an f32 input */
     int exact;     /* mask of inputs that f32 kernels take unrounded under bf16 precision */
-    /* or NULL: the result is a gradient, taken on through that activation (fg_vjp.gate); in f32 alone, and not recorded */
+    /* or NULL: the result is a gradient, taken on through o.act at these outputs of it (fg_vjp.gate); in f32 alone, and not
+     * recorded */
     fg_tensor *gate;
-    fg_act gate_act;
-    double gate_slope;
 } conv_opts;
 
 static fg_status check_opts(fg_call *c, fg_conv2d_opts *o) {
@@ -70,7 +69,6 @@ static fg_status run_conv(fg_call *c, const fg_conv_geom *g, fg_conv_dir dir, fg
     const conv_opts *o = c->opts;
     int exact = o->exact;
     fg_status st = FG_OK;
-    if (o->gate) act = o->gate_act, slope = o->gate_slope;
     if (!c->y->numel || run_product(c, g, dir, act, slope, &st)) return st;
     unsigned flags = ctx->fast_conv ? FG_CONV_FAST : 0;
     fg_conv_plan p;
@@ -180,7 +178,7 @@ static fg_tensor *member(fg_vjp *v, int i, const fg_op *op, fg_tensor *a, fg_ten
                        .wide = v->node->edge[i].dtype != FG_BF16,
                        .exact = exact };
     if (i == 0 && takes_gate(v, a, b)) {
-        full.gate = v->gate, full.gate_act = v->gate_act, full.gate_slope = v->gate_slope;
+        full.gate = v->gate, full.o.act = v->gate_act, full.o.slope = v->gate_slope;
         v->gated = true;
     }
     if (op == &fg_op_conv2d_dw)
