@@ -4,9 +4,9 @@
 #define FG_FETCH_H
 
 /* to the first or the second cache */
-static inline void v_fetch1(const float *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*p)); }
-static inline void v_fetch2(const float *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*p)); }
+static inline void v_fetch1(const void *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)p)); }
+static inline void v_fetch2(const void *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*(const char *)p)); }
 /* to be written: another core gives the line up at once; nothing on processors that do not know it */
-static inline void v_fetchw(const float *p) { __asm__ volatile("prefetchw %0" : : "m"(*p)); }
+static inline void v_fetchw(const void *p) { __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p)); }
 
 #endif

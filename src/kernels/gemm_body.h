@@ -10,6 +10,10 @@
  *                       gn                             When C is small and k long, k itself is cut into parts, each with a
  *                                                      C of its own in shared memory, summed in order by gemm_finish.
  *
+ * Chunks are numbered so that two threads get the upper and the lower half of C's rows (place_of), as all that works on whole
+ * rows does: layer after layer a core then reads and writes its own rows. A core that writes a line which another has read
+ * since pays 7 ns for it where both share a third cache, 28 ns where they do not (measured on Zen 4).
+ *
  * How B is met depends on shape alone:
  *   DIRECT  as it is, by masked rows, while the same rows of the next panel are fetched to the second cache: a row of a
  *           panel takes 12 (AVX2) to 28 (AVX-512) multiply-adds, time enough for that cache, so packing would be pure loss
@@ -25,14 +29,14 @@
 #include "pack_body.h"
 
 enum { G_DIRECT = 0, G_LOCAL, G_SHARED, G_DOT, G_RANK };
-enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED };
+enum { Q_ALGO, Q_KC, Q_TILES, Q_PANELS, Q_GM, Q_GN, Q_PARTS, Q_BAND, Q_SUMS, Q_SWAPPED, Q_TAIL };
 /* tiles of a transposed A that are fetched together; floats of the copy of a tile's rows */
 enum { A_TILES = 112 / MR, A_PANEL = KC * AP };
 _Static_assert(A_PANEL >= MR * A_ROW, "rows fit where columns do");
 /* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
-enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32 };
-enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768, PACK_FLOATS = 1 << 15 };
+enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32, TAIL = 3 };
+enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768, PACK_FLOATS = 1 << 13, PACK_COLUMNS = 128 };
 
 #include "gemm_thin_body.h"
 
@@ -57,8 +61,28 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
         parts = min64(want / (gm * gn), a->k / 512);
         parts = max64(1, min64(parts, ((int64_t)32 << 20) / 4 / (a->m * a->n)));
     }
+    if (gm > 1 && a->m >= (tiles + 1) * COPY_MR) p->priv[Q_TILES] += tiles % 2; /* equal halves */
     p->priv[Q_GM] = gm, p->priv[Q_GN] = gn, p->priv[Q_PARTS] = parts;
-    p->chunks = (int)(gm * gn * parts);
+}
+
+/* The first tile of piece gi of gm: two halves of so many pieces each. With Q_TAIL the last piece of a half is cut in TAIL once
+ * more, for a thread that is done early to take from the other; gm counts those. */
+static int64_t first_tile(const fg_gemm_plan *p, int64_t gi) {
+    int64_t gm = p->priv[Q_GM], tiles = p->priv[Q_TILES], half = gm / 2;
+    if (gm == 1 || gi == gm) return gi ? tiles : 0;
+    int64_t start = gi / half * (tiles / 2), piece = gi % half, whole = p->priv[Q_TAIL] ? half - TAIL : half;
+    int64_t last = p->priv[Q_TAIL] ? tiles / 2 * whole / (whole + 1) : tiles / 2;
+    if (piece <= whole) return start + (whole ? last * piece / whole : 0);
+    return start + last + (tiles / 2 - last) * (piece - whole) / TAIL;
+}
+
+/* Where chunk `cell` stands in the grid: first the upper half of the rows, its columns from the left on; then the lower one, its
+ * columns from the right on, so that two threads do not fetch the same part of B at the same time. */
+static void place_of(const fg_gemm_plan *p, int64_t cell, int64_t *gi, int64_t *gj) {
+    int64_t gm = p->priv[Q_GM], gn = p->priv[Q_GN], half = gm > 1 ? gm / 2 : 1, lower = cell / (half * gn);
+    cell -= lower * half * gn;
+    *gi = lower * half + cell % half;
+    *gj = lower ? gn - 1 - cell / half : cell / half;
 }
 
 /* room for each part's C */
@@ -108,13 +132,17 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     bool pack =
         a->tb || meet || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || meet || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
+    q[Q_TAIL] = q[Q_GM] >= 4 && q[Q_PARTS] == 1 && q[Q_ALGO] != G_LOCAL && q[Q_TILES] >= TAIL * q[Q_GM];
+    if (q[Q_TAIL]) q[Q_GM] += 2 * (TAIL - 1);
+    p->chunks = (int)(q[Q_GM] * q[Q_GN] * q[Q_PARTS]);
     p->scratch = (size_t)(A_PANEL + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
     if (q[Q_ALGO] == G_SHARED) {
-        /* pieces of some panels, so that rows are read in long pieces; where they are turned, a panel reads rows of its own */
-        int64_t floats = q[Q_PANELS] * a->k * NR, pieces = a->tb ? min64(q[Q_PANELS], floats / PACK_FLOATS) : ceil_div(a->n, 128);
-        p->pack_chunks = (int)max64(1, min64(pieces, MAX_CHUNKS));
-        p->packed = (size_t)floats * sizeof(float);
+        /* pieces of B's rows as they lie, alike for B and its transpose; NR rows are a panel where they are turned */
+        int64_t rows = a->tb ? a->n : a->k, want = max64(1, min64(a->n * a->k / PACK_FLOATS, MAX_CHUNKS));
+        p->pack_rows = ceil_div(ceil_div(rows, NR), want) * NR;
+        p->pack_chunks = (int)ceil_div(rows, p->pack_rows);
+        p->packed = (size_t)(q[Q_PANELS] * a->k * NR) * sizeof(float);
         p->keeps = !q[Q_SWAPPED];
     }
     if (q[Q_PARTS] > 1) plan_parts(p, a);
@@ -132,10 +160,10 @@ static void gemm_pack(const fg_gemm_plan *p, const fg_gemm_args *args, void *pac
         return;
     }
     fg_gemm_args view = tile_view(args, p->priv[Q_SWAPPED]), *a = &view;
-    int64_t panels = p->priv[Q_PANELS], j0 = panels * chunk / p->pack_chunks, j1 = panels * (chunk + 1) / p->pack_chunks;
-    d += j0 * a->k * NR;
-    if (!a->tb) pack_panels(a->b + j0 * NR, a->ldb, a->k, min64(j1 * NR, a->n) - j0 * NR, d, a->k * NR);
-    for (int64_t j = j0; a->tb && j < j1; j++, d += a->k * NR) pack_b(a, j * NR, 0, a->k, d);
+    int64_t r0 = chunk * p->pack_rows, r1 = min64(a->tb ? a->n : a->k, r0 + p->pack_rows);
+    for (int64_t j = r0; a->tb && j < r1; j += NR) pack_b(a, j, 0, a->k, d + j * a->k);
+    for (int64_t j = 0; !a->tb && j < a->n; j += PACK_COLUMNS)
+        pack_panels(a->b + r0 * a->ldb + j, a->ldb, r1 - r0, min64(PACK_COLUMNS, a->n - j), d + j * a->k + r0 * NR, a->k * NR);
 }
 
 /* What is met of op(A) before the next is fetched: a tile's rows, or with A transposed those of several tiles, so that the
@@ -168,6 +196,17 @@ static void copy_tile(const fg_gemm_args *a, const float *s, int64_t mr, int64_t
         for (int64_t i = 0; i < mr; i++) copy_floats(d + i * A_ROW, s + i * a->lda, kc);
 }
 
+/* Has a tile fetch its share of a unit that is rows, among its multiply-adds: one row or two, from end to end. False: there are
+ * more rows than that. */
+INLINE bool fetch_rows(const fg_gemm_args *a, const a_unit *u, int64_t part, int64_t parts, fg_tile_args *t, int64_t kc) {
+    enum { EACH = NR / 16 };
+    int64_t high = u->i1 - u->i0, row = part * EACH;
+    if (a->ta || parts * EACH < high || t->ahead) return false;
+    t->next = row < high ? u->s + row * a->lda : NULL;
+    t->next_step = u->kc * 4 / kc, t->next_gap = row + 1 < high ? a->lda * 4 : 0;
+    return true;
+}
+
 /* Fetches the share `part` of `parts` of a unit: little at a time, so that the fetches find room among the loads. */
 INLINE void fetch_unit(const fg_gemm_args *a, const a_unit *u, int64_t part, int64_t parts) {
     int64_t high = u->i1 - u->i0, rows = a->ta ? u->kc : high, length = a->ta ? high : u->kc, end = rows * (part + 1) / parts;
@@ -177,10 +216,10 @@ INLINE void fetch_unit(const fg_gemm_args *a, const a_unit *u, int64_t part, int
 
 /* Tiles t0..t1 against panels p0..p1, which share their way through k0..k1; then what they meet in one block of k. */
 typedef struct band {
-    int64_t t0, t1, p0, p1, k0, k1;
-    bool whole;                  /* k0..k1 is all of k: bias and activation follow */
-    float *rows, *sums, *panels; /* scratch: a tile's of A, sums that wait, packed B */
-    const float *b;              /* the block of B: rows ldb apart, panels step apart */
+    int64_t t0, t1, p0, p1, k0, k1, after; /* tiles t1..after are likely this core's next, against the same panels */
+    bool whole;                            /* k0..k1 is all of k: bias and activation follow */
+    float *rows, *sums, *panels;           /* scratch: a tile's of A, sums that wait, packed B */
+    const float *b;                        /* the block of B: rows ldb apart, panels step apart */
     int64_t ldb, step;
     const float *source; /* where the first tile finds B, when it copies it to b on its way; or NULL */
     bool first, last;    /* of the blocks of k */
@@ -237,7 +276,9 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
             t.gate = gated ? a->gate + j * NR : NULL;
             t.copy = copy ? w->panels + (j - w->p0) * w->step : NULL;
             if (p->priv[Q_ALGO] == G_SHARED) t.ahead = ti == w->t0 && j + 1 < w->p1 ? w->step : 0; /* new to this core */
-            if (next) fetch_unit(a, next, call++, calls);
+            t.next = NULL;
+            if (next && !fetch_rows(a, next, call, calls, &t, u->kc)) fetch_unit(a, next, call, calls);
+            call++;
             for (int64_t e = 0; w->last && swapped && e < t.cols; e++) v_fetchw(a->c + (j * NR + e) * a->ldc + i0);
             (copy ? COPYING_TILES[a->ta][wide][mr - COPY_MR] : TILES[takes ? FG_TILE_TAKEN : kind][wide][mr - 1])(&t);
             if (w->last && swapped)
@@ -268,8 +309,11 @@ static void run_band(const fg_gemm_plan *p, const fg_gemm_args *a, band w) {
         }
         for (bool more = true; more;) {
             more = u.t1 < w.t1;
-            bool any = more || !w.last;
-            a_unit next = !any ? u : more ? unit_of(p, a, u.t1, w.t1, k, w.k1) : unit_of(p, a, w.t0, w.t1, k + kc, w.k1);
+            bool any = more || !w.last || w.after > w.t1;
+            a_unit next = more      ? unit_of(p, a, u.t1, w.t1, k, w.k1)
+                          : !w.last ? unit_of(p, a, w.t0, w.t1, k + kc, w.k1)
+                          : any     ? unit_of(p, a, w.t1, w.after, w.k0, w.k1)
+                                    : u;
             run_unit(p, a, &w, &u, any ? &next : NULL);
             u = next;
         }
@@ -291,11 +335,14 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
     else if (q[Q_ALGO] == G_RANK) rank_run(p, &a, scratch, cell, k0, k1, whole);
     else {
         a = tile_view(&a, q[Q_SWAPPED]);
-        int64_t gi = cell % q[Q_GM], gj = cell / q[Q_GM], t1 = q[Q_TILES] * (gi + 1) / q[Q_GM];
+        int64_t gi, gj;
+        place_of(p, cell, &gi, &gj);
+        int64_t t1 = first_tile(p, gi + 1);
         band w = { .p0 = q[Q_PANELS] * gj / q[Q_GN], .p1 = q[Q_PANELS] * (gj + 1) / q[Q_GN], .k0 = k0, .k1 = k1, .whole = whole };
         w.rows = scratch, w.sums = w.rows + A_PANEL, w.panels = w.sums + q[Q_SUMS];
-        for (w.t0 = q[Q_TILES] * gi / q[Q_GM]; w.t0 < t1; w.t0 = w.t1) {
+        for (w.t0 = first_tile(p, gi); w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
+            w.after = w.t1 < t1 ? min64(t1, w.t1 + q[Q_BAND]) : gi + 1 < q[Q_GM] ? first_tile(p, gi + 2) : 0;
             run_band(p, &a, w);
         }
     }

@@ -82,6 +82,7 @@ typedef struct fg_gemm_plan {
     size_t packed;     /* bytes of the packed operand, 0 when both are used as they are */
     bool keeps;        /* packed is of B, by n, k, ldb and tb alone: it serves other products with the same B */
     int pack_chunks;   /* pieces of gemm_pack, 0 when there is nothing to pack */
+    int64_t pack_rows; /* where `keeps`: rows of B as they lie that a piece packs, the last one fewer */
     int finish_chunks; /* pieces of gemm_finish (tree reduction when K is split), 0 when unused */
     int64_t priv[12];
 } fg_gemm_plan;

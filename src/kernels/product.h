@@ -64,6 +64,10 @@ typedef struct fg_tile_args {
     int64_t sa, ldb;
     int64_t aoff, boff; /* added to every run's a and b: one list serves all tiles of A and panels of B */
     int64_t ahead;      /* what lies so many floats after each row of B is fetched to the cache meanwhile; 0: nothing */
+    /* Or NULL: something else is, evenly over k: from `next` on, next_step bytes further each k; where rows of B are two lines,
+     * as much next_gap bytes further on as well */
+    const float *next;
+    int64_t next_step, next_gap;
     float *c;
     const int64_t *crow; /* offset of each row in c */
     int cols;            /* columns in use, 1 .. nv*VL; the rest is neither read nor written */

@@ -29,12 +29,14 @@ INLINE void tile_runs(vf acc[MR][2], const fg_tile_args *t, bool whole, int kind
     const bool cols = of_columns(kind);
     float *d = t->copy, *taken = t->taken;
     for (const fg_run *r = t->runs, *end = r + t->nruns; r < end; r++) {
-        const float *b = r->b + t->boff, *ahead = b + t->ahead, *q[(MR + 2) / 3];
+        const float *b = r->b + t->boff, *q[(MR + 2) / 3];
+        const char *ahead = (const char *)(t->next ? t->next : b + t->ahead);
+        const int64_t step = t->next ? t->next_step : ldb * 4, gap = t->next ? t->next_gap : 64;
         UNROLL
         for (int g = 0; g < (mr + 2) / 3; g++) q[g] = r->a + t->aoff + 3 * g * sa;
-        for (int64_t k = 0; k < r->len; k++, b += ldb, ahead += ldb) {
+        for (int64_t k = 0; k < r->len; k++, b += ldb, ahead += step) {
             vf bv[2];
-            for (int v = 0; v < nv; v += 16 / VL) v_fetch2(ahead + v * VL);
+            for (int v = 0; v < nv; v += 16 / VL) v_fetch2(ahead + v / (16 / VL) * gap);
             if (nv == 2) bv[0] = v_load(b);
             bv[nv - 1] = whole ? v_load(b + (nv - 1) * VL) : v_load_part(b + (nv - 1) * VL, last);
             if (copy) {

@@ -8,7 +8,11 @@
  *
  * An entry counts its uses between two writes. At the use that was the last one last time, the caller gets the data to free: a
  * form that is needed once a step, as those of G's backward pass, is never kept, and the others are gone before the step's peak.
- * A use beyond that, as when a trained G draws samples, packs once more and keeps. */
+ * A use beyond that, as when a trained G draws samples, packs once more and keeps.
+ *
+ * Packed B of f32 products, which is made of pieces of the weight's rows, is made anew by the optimizer as it goes (renew): the
+ * rows that it has just written are in the cache, from where packing takes a third of the time. Such a form is kept as long as
+ * every version of the weight uses it. */
 #include "packed.h"
 
 #include <string.h>
@@ -39,6 +43,10 @@ typedef struct entry {
     size_t bytes;
     int uses, uses_before; /* of this version of the parameter, and of the one before */
     form form;             /* only its key outlives the call */
+    fg_gemm_plan plan;     /* of GEMM, as last used */
+    fg_gemm_args args;
+    bool renews; /* by the optimizer: never handed out to be freed */
+    bool fresh;  /* made anew for the version that comes */
 } entry;
 
 typedef struct cache {
@@ -72,13 +80,32 @@ static void storage_changes(fg_storage *st, bool dies) {
         next = e->next;
         if (dies) {
             drop(e);
-        } else if (e->uses) {
-            drop_data(e);
-            e->uses_before = e->uses;
-            e->uses = 0;
+            continue;
         }
+        if (!e->fresh) drop_data(e);
+        e->fresh = false;
+        if (e->uses) e->uses_before = e->uses;
+        e->uses = 0;
     }
 }
+
+static int64_t renew_begin(fg_storage *st, int64_t n) {
+    int64_t piece = 0;
+    for (entry *e = st->packed; e; e = e->next) {
+        int64_t rows = e->args.tb ? e->args.n : e->args.k, each = e->plan.pack_rows * e->args.ldb;
+        e->renews = e->form.key.kind == GEMM && e->uses && each && rows * e->args.ldb == n && (!piece || each == piece);
+        e->fresh = e->renews && e->data;
+        if (e->fresh) piece = each;
+    }
+    return piece;
+}
+static void renew(const fg_storage *st, int64_t first) {
+    for (const entry *e = st->packed; e; e = e->next) {
+        const fg_kernels *k = e->form.key.kernel;
+        if (e->fresh) k->gemm_pack(&e->plan, &e->args, e->data, (int)(first / (e->plan.pack_rows * e->args.ldb)));
+    }
+}
+static const fg_packed_hooks hooks = { storage_changes, renew_begin, renew };
 
 static size_t evict(fg_context *ctx, void *arg) {
     cache *c = arg;
@@ -162,7 +189,7 @@ static entry *add(fg_context *ctx, fg_tensor *w, const form *f) {
                   .uses_before = -1, /* unknown: keep it */
                   .form = *f };
     w->storage->packed = e;
-    w->storage->packed_drop = storage_changes;
+    w->storage->packed_hooks = &hooks;
     if (c->all) c->all->all_prev = e;
     c->all = e;
     return e;
@@ -175,6 +202,7 @@ static fg_packed get(fg_context *ctx, fg_tensor *w, form *f) {
     size_t bytes = f->key.bytes ? (size_t)f->key.bytes : 1;
     entry *e = leaf ? find(w, f) : NULL;
     if (leaf && !e && !(e = add(ctx, w, f))) return (fg_packed){ NULL, 0 };
+    if (e && f->gemm) e->plan = *f->gemm, e->args = *f->gemm_args;
     void *data = e ? e->data : NULL;
     if (!data) {
         /* Two packed forms of one weight (forward, input gradient) are made from one rounding, where that costs half the bytes.
@@ -193,7 +221,7 @@ static fg_packed get(fg_context *ctx, fg_tensor *w, form *f) {
         fg_packed_free(ctx, base);
         if (!data) return (fg_packed){ NULL, 0 };
     }
-    bool owned = !e || ++e->uses == e->uses_before;
+    bool owned = !e || (++e->uses == e->uses_before && !e->renews);
     if (e && owned && e->data) {
         c->bytes -= e->bytes;
         e->data = NULL;

@@ -39,7 +39,7 @@ static fg_status clip(fg_context *ctx, fg_tensor *const *params, int n, double m
     fg_status st = q.part ? FG_OK : FG_ENOMEM;
     if (st == FG_OK) {
         double sum = 0;
-        fg_flat_run(ctx, end, n, sum_piece, &q);
+        fg_flat_run(ctx, end, n, NULL, sum_piece, &q);
         for (int i = 0; i < chunks; i++) sum += q.part[i];
         for (int i = 0; i < n && !isfinite(sum); i++) {
             double s = params[i] && params[i]->grad ? ctx->k->sumsq(fg_reals(params[i]->grad), (size_t)params[i]->numel) : 0;
@@ -51,7 +51,7 @@ static fg_status clip(fg_context *ctx, fg_tensor *const *params, int n, double m
         if (norm) *norm = length;
         if (st == FG_OK && max_norm > 0 && length > max_norm) {
             q.scale = (fg_real)(max_norm / (length + 1e-6)); /* PyTorch's 1e-6 */
-            fg_flat_run(ctx, end, n, scale_piece, &q);
+            fg_flat_run(ctx, end, n, NULL, scale_piece, &q);
             for (int i = 0; i < n; i++)
                 if (params[i] && params[i]->grad) fg_storage_written(params[i]->grad->storage);
         }
@@ -146,7 +146,7 @@ fg_status fg_ema_update(fg_ema *e) {
     double d = e->decay, w = (1 + (double)e->t) / (10 + (double)e->t);
     if (e->warmup && w < d) d = w;
     ema_arg q = { e, (fg_real)d };
-    fg_flat_run(e->ctx, e->end, e->n, ema_piece, &q);
+    fg_flat_run(e->ctx, e->end, e->n, NULL, ema_piece, &q);
     for (int i = 0; i < e->n; i++) fg_storage_written(e->shadow[i]->storage);
     e->t++;
     fg_leave(e->ctx);

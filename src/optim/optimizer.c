@@ -2,8 +2,8 @@
  *
  * An optimizer holds references to its parameters and, made at the first step, up to two state tensors for each. A step
  * reserves all state first, so that it updates all parameters or none; then one parallel section walks the parameters as one
- * row (flat.h), each element in one fused pass of a kernel. lr_decay follows Keras 2: lr / (1 + lr_decay t), t = 0 at the first
- * update. */
+ * row (flat.h), each element in one fused pass of a kernel; packed forms of a weight are made anew piece by piece behind it.
+ * lr_decay follows Keras 2: lr / (1 + lr_decay t), t = 0 at the first update. */
 #include "flat.h"
 #include "tensor.h"
 #include "kernels.h"
@@ -21,7 +21,8 @@ struct fg_optimizer {
     fg_tensor **param;
     fg_tensor **state[2]; /* [n] each; NULL entries until the first step */
     const char *state_name[2];
-    int64_t *end; /* [n] of flat.h; a parameter without gradient has no elements */
+    int64_t *end;   /* [n] of flat.h; a parameter without gradient has no elements */
+    int64_t *whole; /* [n] of flat.h: pieces of packed forms */
     union {
         fg_sgd_opts sgd;
         fg_rmsprop_opts rmsprop;
@@ -54,6 +55,7 @@ static void destroy(fg_optimizer *p) {
     for (int k = 0; k < 2; k++)
         if (p->state[k]) fg_free(p->ctx, p->state[k], list);
     if (p->end) fg_free(p->ctx, p->end, (size_t)p->n * sizeof *p->end);
+    if (p->whole) fg_free(p->ctx, p->whole, (size_t)p->n * sizeof *p->whole);
     fg_free(p->ctx, p, sizeof *p);
 }
 
@@ -83,7 +85,8 @@ static fg_optimizer *make(fg_context *ctx, const char *name, kind kd, fg_tensor 
         p->kind = kd;
         p->slots = slots;
         size_t list = (size_t)n * sizeof(fg_tensor *);
-        bool ok = (p->param = fg_calloc(ctx, list)) && (p->end = fg_calloc(ctx, (size_t)n * sizeof *p->end));
+        bool ok = (p->param = fg_calloc(ctx, list)) && (p->end = fg_calloc(ctx, (size_t)n * sizeof *p->end)) &&
+                  (p->whole = fg_calloc(ctx, (size_t)n * sizeof *p->whole));
         for (int k = 0; k < slots && ok; k++) ok = (p->state[k] = fg_calloc(ctx, list)) != NULL;
         p->n = n;
         if (!ok) {
@@ -165,19 +168,28 @@ typedef struct step_arg {
     fg_rmsprop_args rms;
     fg_adam_args adam;
 } step_arg;
-static void step_piece(void *arg, int chunk, int i, int64_t first, int64_t count) {
-    const step_arg *q = arg;
+static void update(const step_arg *q, int i, int64_t first, int64_t count) {
     const fg_optimizer *p = q->p;
     size_t n = (size_t)count;
     fg_real *w = fg_reals(p->param[i]) + first;
     const fg_real *g = fg_reals(p->param[i]->grad) + first;
     fg_real *s0 = p->slots > 0 ? fg_reals(p->state[0][i]) + first : NULL;
     fg_real *s1 = p->slots > 1 ? fg_reals(p->state[1][i]) + first : NULL;
-    (void)chunk;
     switch (p->kind) {
     case SGD: q->k->sgd(w, g, s0, n, &q->sgd); break;
     case RMSPROP: q->k->rmsprop(w, g, s0, s1, n, &q->rms); break;
     case ADAM: q->k->adam(w, g, s0, s1, n, &q->adam); break;
+    }
+}
+static void step_piece(void *arg, int chunk, int i, int64_t first, int64_t count) {
+    const step_arg *q = arg;
+    const fg_storage *st = q->p->param[i]->storage;
+    int64_t whole = q->p->whole[i];
+    (void)chunk;
+    for (int64_t n; count > 0; first += n, count -= n) {
+        n = whole && whole < count ? whole : count;
+        update(q, i, first, n);
+        if (whole) st->packed_hooks->renew(st, first);
     }
 }
 
@@ -207,7 +219,12 @@ static fg_status step(fg_optimizer *p) {
             lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->decoupled, 1 - pow(o->beta1, t), 1 - pow(o->beta2, t)
         };
     }
-    fg_flat_run(p->ctx, p->end, p->n, step_piece, &q);
+    for (int i = 0; i < p->n; i++) {
+        fg_storage *st = p->param[i]->storage;
+        bool alone = p->param[i]->grad && st->packed_hooks && st->refs == 1 && !p->param[i]->is_view;
+        p->whole[i] = alone ? st->packed_hooks->renew_begin(st, p->param[i]->numel) : 0;
+    }
+    fg_flat_run(p->ctx, p->end, p->n, p->whole, step_piece, &q);
     for (int i = 0; i < p->n; i++)
         if (p->param[i]->grad) fg_storage_written(p->param[i]->storage);
     p->t++;

@@ -93,8 +93,8 @@ fg_tensor *fg_tensor_new(fg_context *ctx, fg_dtype dt, const fg_shape *shape) {
 }
 
 static void storage_drop_data(fg_storage *st, fg_context *ctx) {
-    if (st->packed_drop) st->packed_drop(st, true);
-    st->packed_drop = NULL;
+    if (st->packed_hooks) st->packed_hooks->drop(st, true);
+    st->packed_hooks = NULL;
     st->packed = NULL;
     if (st->release) st->release(st->owner);
     else if (!st->inline_data) fg_free(ctx, st->data, st->bytes);
@@ -108,7 +108,7 @@ static void storage_unref(fg_storage *st) {
     if (--st->refs > 0) return;
     fg_context *ctx = st->ctx;
     size_t cell_bytes = st->inline_data ? CELL_DATA + st->bytes : sizeof(tensor_cell);
-    if (st->packed_drop || !st->inline_data) storage_drop_data(st, ctx);
+    if (st->packed_hooks || !st->inline_data) storage_drop_data(st, ctx);
     fg_free(ctx, cell_of(st), cell_bytes);
 }
 

@@ -18,14 +18,24 @@ typedef struct fg_storage {
     void *data;   /* 64-byte aligned, or the inline buffer of the tensor that was made with it */
     size_t bytes; /* of the block at data */
     uint32_t refs;
-    uint32_t version; /* grows with every in-place write */
-    void *packed;     /* ops/: cached packed weights made from this storage, or NULL */
-    /* frees what is packed: all before the storage dies, else (the data changed) what is out of date */
-    void (*packed_drop)(struct fg_storage *st, bool dies);
-    void (*release)(void *owner); /* foreign memory: called instead of freeing data */
+    uint32_t version;                           /* grows with every in-place write */
+    void *packed;                               /* ops/: cached packed weights made from this storage, or NULL */
+    const struct fg_packed_hooks *packed_hooks; /* NULL without */
+    void (*release)(void *owner);               /* foreign memory: called instead of freeing data */
     void *owner;
     bool inline_data; /* data lies in the cell of the tensor `home`, which is freed when both are gone */
 } fg_storage;
+
+/* What ops/ does with the packed forms of a storage. */
+typedef struct fg_packed_hooks {
+    /* frees them: all before the storage dies, else (the data changed) those that are out of date */
+    void (*drop)(fg_storage *st, bool dies);
+    /* Asked by whoever is about to rewrite all n elements, from the first row to the last: some forms can be made anew while a
+     * piece of rows is still in the cache. The elements of a piece; 0: none can. */
+    int64_t (*renew_begin)(fg_storage *st, int64_t n);
+    /* The piece that starts at element `first` has been rewritten: by any thread, once for each. fg_storage_written follows. */
+    void (*renew)(const fg_storage *st, int64_t first);
+} fg_packed_hooks;
 
 struct fg_tensor {
     uint32_t refs;
@@ -60,7 +70,7 @@ fg_status fg_tensor_begin_write(fg_tensor *t, const char *what);
 /* After every write to a tensor's data: what was saved from it, or packed, is out of date. */
 static inline void fg_storage_written(fg_storage *st) {
     st->version++;
-    if (st->packed_drop) st->packed_drop(st, false);
+    if (st->packed_hooks) st->packed_hooks->drop(st, false);
 }
 
 /* Light work, a few operations an element, stays on the caller below this many elements: 64 K take 5 us from cache, and

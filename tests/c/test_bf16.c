@@ -425,6 +425,66 @@ START_TEST(weights_follow_updates) {
 }
 END_TEST
 
+/* The optimizer makes the packed forms that a version used anew, piece by piece as it writes the weight: they are there right
+ * after the step, and right. A form that a version did not use, or a write from elsewhere, leaves nothing behind. */
+START_TEST(optimizers_renew_packed_weights) {
+    enum { M = 256, UNUSED = 2, FILLED = 3, VERSIONS = 6 };
+    static const int64_t shapes[][2] = { { 512, 512 }, { 130, 1024 }, { 1000, 512 } }; /* the last pieces shorter, or not */
+    const struct fg_kernels *own = ctx->k;
+    const fg_matmul_opts turned = { .tb = true };
+    fg_set_precision(ctx, FG_PRECISION_F32);
+    for (int i = 0; i < 9 * FG_ISA_COUNT; i++) {
+        fg_isa_level isa = (fg_isa_level)(i / 9);
+        if (!fg_kernels_for(isa)) continue;
+        ctx->k = fg_kernels_for(isa);
+        fg_set_threads(ctx, i % 2 ? 3 : 1);
+        fg_scope *all = fg_scope_open(ctx);
+        int64_t rows = shapes[i % 3][0], cols = shapes[i % 3][1];
+        int64_t panel = isa == FG_ISA_AVX2 ? 16 : 32; /* of columns of B, which are w's rows where it is turned */
+        size_t plain = (size_t)(rows * cols) * sizeof(fg_real),
+               both = plain + (size_t)((rows + panel - 1) / panel * panel * cols) * sizeof(fg_real);
+        fg_tensor *x = fg_normal(all, FG_SHAPE(M, rows), 0, 1, FG_STREAM_DEFAULT),
+                  *y = fg_normal(all, FG_SHAPE(M, cols), 0, 1, FG_STREAM_DEFAULT),
+                  *w = fg_normal(all, FG_SHAPE(rows, cols), 0, 1, FG_STREAM_DEFAULT);
+        fg_keep(w); /* as a layer does */
+        fg_tensor_set_requires_grad(w, true);
+        fg_optimizer *opt = i / 3 % 3 == 0   ? fg_sgd_new(ctx, &w, 1, &(fg_sgd_opts){ .lr = 0.1 })
+                            : i / 3 % 3 == 1 ? fg_rmsprop_new(ctx, &w, 1, NULL)
+                                             : fg_adam_new(ctx, &w, 1, NULL);
+        for (int version = 0; version < VERSIONS; version++) {
+            fg_scope *s2 = fg_scope_open(ctx);
+            fg_set_grad_enabled(ctx, false);
+            fg_tensor *fresh = fg_affine(s2, w, 1, 0);
+            for (int again = 0; again < 2; again++) {
+                fg_tensor *a = fg_linear(s2, x, w, NULL, NULL), *b = fg_linear(s2, x, fresh, NULL, NULL);
+                ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
+                if (version == UNUSED) continue;
+                a = fg_matmul(s2, y, w, &turned), b = fg_matmul(s2, y, fresh, &turned);
+                ck_assert_mem_eq(fg_tensor_data(a), fg_tensor_data(b), fg_tensor_bytes(a));
+            }
+            fg_tensor_set_grad(w, fg_normal(s2, FG_SHAPE(rows, cols), 0, 1, FG_STREAM_DEFAULT));
+            if (version == FILLED) {
+                ck_assert_int_eq(fg_tensor_fill(w, 0.3), FG_OK);
+                if (isa > FG_ISA_SCALAR) ck_assert_uint_eq(fg_packed_bytes(ctx), 0);
+            } else {
+                ck_assert_int_eq(fg_optimizer_step(opt), FG_OK);
+                bool half = version == UNUSED || version == FILLED + 1; /* where it paused, the next step finds it again */
+                size_t want = isa == FG_ISA_SCALAR ? 0 : half ? plain : both, found = fg_packed_bytes(ctx);
+                ck_assert_msg(found == want, "ISA %d, %lldx%lld, version %d: %zu bytes, not %zu", (int)isa, (long long)rows,
+                              (long long)cols, version, found, want);
+            }
+            fg_set_grad_enabled(ctx, true);
+            fg_scope_close(s2);
+        }
+        fg_optimizer_release(opt);
+        fg_release(w);
+        fg_scope_close(all);
+        ck_assert_uint_eq(fg_packed_bytes(ctx), 0);
+    }
+    ctx->k = own;
+}
+END_TEST
+
 /* ---------------------------------------------------------------- elementwise ops and batch norm on bf16 storage */
 static fg_tensor *through(int which, fg_tensor *x) {
     fg_tensor *one = fg_full(s, FG_F32, FG_SHAPE(7), 1.5);
@@ -521,6 +581,7 @@ int main(void) {
     tcase_add_test(t, every_level_gives_the_rounded_products);
     tcase_add_test(t, bf16_convolution_kernels_are_asked);
     tcase_add_test(t, weights_follow_updates);
+    tcase_add_test(t, optimizers_renew_packed_weights);
     tcase_add_test(t, bf16_storage_is_widened_and_rounded);
     tcase_add_test(t, blocks_belong_to_their_thread);
     tcase_add_test(t, auto_is_bf16_with_amx_alone);

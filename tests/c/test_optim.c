@@ -345,21 +345,25 @@ END_TEST
 /* ---------------------------------------------------------------- all parameters as one row */
 enum { TENSORS = 8 };
 static const int64_t sizes[TENSORS] = { 1, 40000, 0, 5, 70001, 0, 33333, 16 };
+static const int64_t units[TENSORS] = { 0, 4096, 0, 2, 10000, 0, 33333, 0 };
 typedef struct walked {
     uint8_t *seen[TENSORS];
     int last[64]; /* tensor of the chunk's newest piece */
     int chunks;
+    bool whole;
 } walked;
 static void visit(void *arg, int chunk, int i, int64_t first, int64_t count) {
     walked *q = arg;
     ck_assert(count > 0 && chunk < q->chunks && i >= q->last[chunk]);
     q->last[chunk] = i;
+    if (q->whole && units[i]) ck_assert(first % units[i] == 0 && ((first + count) % units[i] == 0 || first + count == sizes[i]));
     for (int64_t k = first; k < first + count; k++) q->seen[i][k]++;
 }
 START_TEST(flat_row_covers_all_once) {
-    for (int n = 1; n <= TENSORS; n++) {
+    for (int k = 0; k < 2 * TENSORS; k++) {
+        int n = k / 2 + 1;
         int64_t end[TENSORS], total = 0;
-        walked q = { .chunks = 0 };
+        walked q = { .whole = k % 2 };
         for (int i = 0; i < n; i++) {
             end[i] = total += sizes[i];
             q.seen[i] = calloc((size_t)sizes[i] + 1, 1);
@@ -367,15 +371,15 @@ START_TEST(flat_row_covers_all_once) {
         q.chunks = fg_flat_chunks(end, n);
         ck_assert_int_eq(q.chunks, total < 16384 ? 1 : (int)(total / 8192)); /* one chunk wakes nobody */
         fg_set_threads(ctx, n % 3 + 1);
-        fg_flat_run(ctx, end, n, visit, &q);
+        fg_flat_run(ctx, end, n, q.whole ? units : NULL, visit, &q);
         for (int i = 0; i < n; i++) {
-            for (int64_t k = 0; k < sizes[i]; k++) ck_assert_int_eq(q.seen[i][k], 1);
+            for (int64_t e = 0; e < sizes[i]; e++) ck_assert_int_eq(q.seen[i][e], 1);
             ck_assert_int_eq(q.seen[i][sizes[i]], 0);
             free(q.seen[i]);
         }
     }
-    fg_flat_run(ctx, NULL, 0, visit, NULL);
-    fg_flat_run(ctx, &(int64_t){ 0 }, 1, visit, NULL);
+    fg_flat_run(ctx, NULL, 0, NULL, visit, NULL);
+    fg_flat_run(ctx, &(int64_t){ 0 }, 1, NULL, visit, NULL);
 }
 END_TEST
 
