@@ -35,7 +35,7 @@ enum { A_TILES = 112 / MR, A_PANEL = KC * AP };
 _Static_assert(A_PANEL >= MR * A_ROW, "rows fit where columns do");
 /* Below ONE_CHUNK multiply-adds (10 to 50 us) a product stays on the calling thread. Larger ones become about WANT_CHUNKS
  * pieces, which two, four or eight threads share evenly, of not less than CHUNK_MACS; very large ones up to MAX_CHUNKS. */
-enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32, TAIL = 3 };
+enum { ONE_CHUNK = 1 << 20, CHUNK_MACS = 1 << 19, LARGE_CHUNK = 1 << 26, WANT_CHUNKS = 8, MAX_CHUNKS = 32, TAIL = 4 };
 enum { B_COLUMNS = 256, CHUNK_ROWS = 56, SUM_ROWS = 256, B_SMALL = 32768, PACK_FLOATS = 1 << 13, PACK_COLUMNS = 128 };
 
 #include "gemm_thin_body.h"
@@ -65,15 +65,14 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
     p->priv[Q_GM] = gm, p->priv[Q_GN] = gn, p->priv[Q_PARTS] = parts;
 }
 
-/* The first tile of piece gi of gm: two halves of so many pieces each. With Q_TAIL the last piece of a half is cut in TAIL once
- * more, for a thread that is done early to take from the other; gm counts those. */
+/* The first tile of piece gi of gm: two halves of so many pieces each. With Q_TAIL the last piece of a half is cut into TAIL
+ * pieces (gm counts them), the last of 2, 1 and 1 tiles, for a thread that is done early to take from the other. */
 static int64_t first_tile(const fg_gemm_plan *p, int64_t gi) {
     int64_t gm = p->priv[Q_GM], tiles = p->priv[Q_TILES], half = gm / 2;
     if (gm == 1 || gi == gm) return gi ? tiles : 0;
     int64_t start = gi / half * (tiles / 2), piece = gi % half, whole = p->priv[Q_TAIL] ? half - TAIL : half;
-    int64_t last = p->priv[Q_TAIL] ? tiles / 2 * whole / (whole + 1) : tiles / 2;
-    if (piece <= whole) return start + (whole ? last * piece / whole : 0);
-    return start + last + (tiles / 2 - last) * (piece - whole) / TAIL;
+    if (piece > whole) return start + tiles / 2 - (8 >> (piece - whole));
+    return start + tiles / 2 * piece / (p->priv[Q_TAIL] ? whole + 1 : whole);
 }
 
 /* Where chunk `cell` stands in the grid: first the upper half of the rows, its columns from the left on; then the lower one, its
@@ -132,7 +131,7 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     bool pack =
         a->tb || meet || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || meet || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
-    q[Q_TAIL] = q[Q_GM] >= 4 && q[Q_PARTS] == 1 && q[Q_ALGO] != G_LOCAL && q[Q_TILES] >= TAIL * q[Q_GM];
+    q[Q_TAIL] = q[Q_GM] >= 4 && q[Q_PARTS] == 1 && q[Q_ALGO] != G_LOCAL && q[Q_TILES] / q[Q_GM] >= 5;
     if (q[Q_TAIL]) q[Q_GM] += 2 * (TAIL - 1);
     p->chunks = (int)(q[Q_GM] * q[Q_GN] * q[Q_PARTS]);
     p->scratch = (size_t)(A_PANEL + q[Q_SUMS]) * sizeof(float);
@@ -217,6 +216,7 @@ INLINE void fetch_unit(const fg_gemm_args *a, const a_unit *u, int64_t part, int
 /* Tiles t0..t1 against panels p0..p1, which share their way through k0..k1; then what they meet in one block of k. */
 typedef struct band {
     int64_t t0, t1, p0, p1, k0, k1, after; /* tiles t1..after are likely this core's next, against the same panels */
+    bool fresh;                            /* B is new to this core */
     bool whole;                            /* k0..k1 is all of k: bias and activation follow */
     float *rows, *sums, *panels;           /* scratch: a tile's of A, sums that wait, packed B */
     const float *b;                        /* the block of B: rows ldb apart, panels step apart */
@@ -275,7 +275,7 @@ static void run_unit(const fg_gemm_plan *p, const fg_gemm_args *a, const band *w
             t.bias = epilogue && !swapped && a->bias ? a->bias + j * NR : NULL;
             t.gate = gated ? a->gate + j * NR : NULL;
             t.copy = copy ? w->panels + (j - w->p0) * w->step : NULL;
-            if (p->priv[Q_ALGO] == G_SHARED) t.ahead = ti == w->t0 && j + 1 < w->p1 ? w->step : 0; /* new to this core */
+            if (p->priv[Q_ALGO] == G_SHARED) t.ahead = ti == w->t0 && w->fresh && j + 1 < w->p1 ? w->step : 0;
             t.next = NULL;
             if (next && !fetch_rows(a, next, call, calls, &t, u->kc)) fetch_unit(a, next, call, calls);
             call++;
@@ -343,6 +343,7 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
         for (w.t0 = first_tile(p, gi); w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
             w.after = w.t1 < t1 ? min64(t1, w.t1 + q[Q_BAND]) : gi + 1 < q[Q_GM] ? first_tile(p, gi + 2) : 0;
+            w.fresh = q[Q_GM] == 1 || gi % (q[Q_GM] / 2) == 0;
             run_band(p, &a, w);
         }
     }
