@@ -6,7 +6,8 @@
 /* to the first or the second cache */
 static inline void v_fetch1(const void *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)p)); }
 static inline void v_fetch2(const void *p) { __asm__ volatile("prefetcht1 %0" : : "m"(*(const char *)p)); }
-/* to be written: another core gives the line up at once; nothing on processors that do not know it */
+/* to be written: another core that has written the line gives it up at once (Zen 4: not one that has only read it); nothing on
+ * processors that do not know it */
 static inline void v_fetchw(const void *p) { __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p)); }
 
 #endif

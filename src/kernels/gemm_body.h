@@ -65,20 +65,22 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
     p->priv[Q_GM] = gm, p->priv[Q_GN] = gn, p->priv[Q_PARTS] = parts;
 }
 
+static int64_t pieces_of_half(const fg_gemm_plan *p) { return max64(1, p->priv[Q_GM] / 2); }
+
 /* The first tile of piece gi of gm: two halves of so many pieces each. With Q_TAIL the last piece of a half is cut into TAIL
  * pieces (gm counts them), the last of 2, 1 and 1 tiles, for a thread that is done early to take from the other. */
 static int64_t first_tile(const fg_gemm_plan *p, int64_t gi) {
-    int64_t gm = p->priv[Q_GM], tiles = p->priv[Q_TILES], half = gm / 2;
+    int64_t gm = p->priv[Q_GM], tiles = p->priv[Q_TILES], half = pieces_of_half(p);
     if (gm == 1 || gi == gm) return gi ? tiles : 0;
     int64_t start = gi / half * (tiles / 2), piece = gi % half, whole = p->priv[Q_TAIL] ? half - TAIL : half;
-    if (piece > whole) return start + tiles / 2 - (8 >> (piece - whole));
+    if (piece > whole) return start + tiles / 2 - ((1 << (TAIL - 1)) >> (piece - whole));
     return start + tiles / 2 * piece / (p->priv[Q_TAIL] ? whole + 1 : whole);
 }
 
 /* Where chunk `cell` stands in the grid: first the upper half of the rows, its columns from the left on; then the lower one, its
  * columns from the right on, so that two threads do not fetch the same part of B at the same time. */
 static void place_of(const fg_gemm_plan *p, int64_t cell, int64_t *gi, int64_t *gj) {
-    int64_t gm = p->priv[Q_GM], gn = p->priv[Q_GN], half = gm > 1 ? gm / 2 : 1, lower = cell / (half * gn);
+    int64_t gn = p->priv[Q_GN], half = pieces_of_half(p), lower = cell / (half * gn);
     cell -= lower * half * gn;
     *gi = lower * half + cell % half;
     *gj = lower ? gn - 1 - cell / half : cell / half;
@@ -343,7 +345,7 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
         for (w.t0 = first_tile(p, gi); w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
             w.after = w.t1 < t1 ? min64(t1, w.t1 + q[Q_BAND]) : gi + 1 < q[Q_GM] ? first_tile(p, gi + 2) : 0;
-            w.fresh = q[Q_GM] == 1 || gi % (q[Q_GM] / 2) == 0;
+            w.fresh = gi % pieces_of_half(p) == 0;
             run_band(p, &a, w);
         }
     }
