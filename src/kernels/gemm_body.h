@@ -65,27 +65,6 @@ static void plan_grid(fg_gemm_plan *p, const fg_gemm_args *a) {
     p->priv[Q_GM] = gm, p->priv[Q_GN] = gn, p->priv[Q_PARTS] = parts;
 }
 
-static int64_t pieces_of_half(const fg_gemm_plan *p) { return max64(1, p->priv[Q_GM] / 2); }
-
-/* The first tile of piece gi of gm: two halves of so many pieces each. With Q_TAIL the last piece of a half is cut into TAIL
- * pieces (gm counts them), the last of 2, 1 and 1 tiles, for a thread that is done early to take from the other. */
-static int64_t first_tile(const fg_gemm_plan *p, int64_t gi) {
-    int64_t gm = p->priv[Q_GM], tiles = p->priv[Q_TILES], half = pieces_of_half(p);
-    if (gm == 1 || gi == gm) return gi ? tiles : 0;
-    int64_t start = gi / half * (tiles / 2), piece = gi % half, whole = p->priv[Q_TAIL] ? half - TAIL : half;
-    if (piece > whole) return start + tiles / 2 - ((1 << (TAIL - 1)) >> (piece - whole));
-    return start + tiles / 2 * piece / (p->priv[Q_TAIL] ? whole + 1 : whole);
-}
-
-/* Where chunk `cell` stands in the grid: first the upper half of the rows, its columns from the left on; then the lower one, its
- * columns from the right on, so that two threads do not fetch the same part of B at the same time. */
-static void place_of(const fg_gemm_plan *p, int64_t cell, int64_t *gi, int64_t *gj) {
-    int64_t gn = p->priv[Q_GN], half = pieces_of_half(p), lower = cell / (half * gn);
-    cell -= lower * half * gn;
-    *gi = lower * half + cell % half;
-    *gj = lower ? gn - 1 - cell / half : cell / half;
-}
-
 /* room for each part's C */
 static void plan_parts(fg_gemm_plan *p, const fg_gemm_args *a) {
     int64_t floats = p->priv[Q_PARTS] * a->m * a->n;
@@ -133,9 +112,8 @@ static void gemm_plan(const fg_gemm_args *args, fg_gemm_plan *p) {
     bool pack =
         a->tb || meet || (a->ldb % PACK_STRIDE == 0 && q[Q_TILES] > 4) || (q[Q_BAND] > DIRECT_TILES && a->n * a->k > B_SMALL);
     q[Q_ALGO] = !pack ? G_DIRECT : q[Q_GM] > 1 && (a->tb || meet || a->ldb % 1024 == 0) ? G_SHARED : G_LOCAL;
-    q[Q_TAIL] = q[Q_GM] >= 4 && q[Q_PARTS] == 1 && q[Q_ALGO] != G_LOCAL && q[Q_TILES] / q[Q_GM] >= 5;
-    if (q[Q_TAIL]) q[Q_GM] += 2 * (TAIL - 1);
-    p->chunks = (int)(q[Q_GM] * q[Q_GN] * q[Q_PARTS]);
+    q[Q_TAIL] = q[Q_GM] >= 4 && q[Q_PARTS] == 1 && q[Q_ALGO] != G_LOCAL && q[Q_TILES] / q[Q_GM] >= 5 && panels >= 4;
+    p->chunks = (int)((q[Q_GM] * q[Q_GN] + (q[Q_TAIL] ? 2 * TAIL : 0)) * q[Q_PARTS]);
     p->scratch = (size_t)(A_PANEL + q[Q_SUMS]) * sizeof(float);
     if (q[Q_ALGO] == G_LOCAL) p->scratch += (size_t)(panels * (q[Q_KC] * NR + 16)) * sizeof(float);
     if (q[Q_ALGO] == G_SHARED) {
@@ -226,6 +204,30 @@ typedef struct band {
     const float *source; /* where the first tile finds B, when it copies it to b on its way; or NULL */
     bool first, last;    /* of the blocks of k */
 } band;
+
+/* Where chunk `cell` stands in the grid: first the upper half of the rows, its columns from the left on; then the lower one, its
+ * columns from the right on, so that two threads do not fetch the same part of B at the same time. With Q_TAIL the last chunk of
+ * a half is cut finer, for a thread that is done early to take from the other: its last tile but one, then half of the last
+ * tile's columns and two quarters. */
+static band place_of(const fg_gemm_plan *p, int64_t cell) {
+    int64_t gm = p->priv[Q_GM], gn = p->priv[Q_GN], tiles = p->priv[Q_TILES], pieces = max64(1, gm / 2);
+    int64_t whole = pieces * gn, cells = whole + (p->priv[Q_TAIL] ? TAIL : 0), lower = cell / cells;
+    cell -= lower * cells;
+    int64_t tail = max64(0, cell - whole + 1), gi = (cell - tail) % pieces, gj = (cell - tail) / pieces;
+    if (lower) gj = gn - 1 - gj;
+    int64_t start = lower * (tiles / 2), high = gm == 1 ? tiles : lower ? tiles - start : tiles / 2;
+    band w = { .t0 = start + high * gi / pieces, .t1 = start + high * (gi + 1) / pieces, .fresh = gi == 0 };
+    w.p0 = p->priv[Q_PANELS] * gj / gn, w.p1 = p->priv[Q_PANELS] * (gj + 1) / gn;
+    w.after = gi + 1 < pieces ? start + high * (gi + 2) / pieces : 0;
+    if (!p->priv[Q_TAIL] || cell < whole - 1) return w;
+    int64_t end = w.t1, panels = w.p1 - w.p0, cut[TAIL] = { 0, w.p0 + panels / 2, w.p0 + panels * 3 / 4, w.p1 };
+    w.t1 = tail == 0 ? end - 2 : tail == 1 ? end - 1 : end;
+    if (tail) w.t0 = w.t1 - 1;
+    if (tail < 2) w.after = w.t1 + 1;
+    if (tail > 2) w.p0 = cut[tail - 2];
+    if (tail > 1) w.p1 = cut[tail - 1];
+    return w;
+}
 
 /* A finished tile s[mr][ld] to the rows of C that are its columns: c[cols][mr], row stride ldc; `bias` (or NULL) has mr. */
 static void turn_tile(const fg_gemm_args *a, const float *s, int64_t ld, int64_t mr, int64_t cols, float *c, const float *bias,
@@ -337,15 +339,13 @@ static void gemm_run(const fg_gemm_plan *p, const fg_gemm_args *args, void *shar
     else if (q[Q_ALGO] == G_RANK) rank_run(p, &a, scratch, cell, k0, k1, whole);
     else {
         a = tile_view(&a, q[Q_SWAPPED]);
-        int64_t gi, gj;
-        place_of(p, cell, &gi, &gj);
-        int64_t t1 = first_tile(p, gi + 1);
-        band w = { .p0 = q[Q_PANELS] * gj / q[Q_GN], .p1 = q[Q_PANELS] * (gj + 1) / q[Q_GN], .k0 = k0, .k1 = k1, .whole = whole };
+        band w = place_of(p, cell);
+        int64_t t1 = w.t1, after = w.after;
+        w.k0 = k0, w.k1 = k1, w.whole = whole;
         w.rows = scratch, w.sums = w.rows + A_PANEL, w.panels = w.sums + q[Q_SUMS];
-        for (w.t0 = first_tile(p, gi); w.t0 < t1; w.t0 = w.t1) {
+        for (; w.t0 < t1; w.t0 = w.t1) {
             w.t1 = min64(t1, w.t0 + q[Q_BAND]);
-            w.after = w.t1 < t1 ? min64(t1, w.t1 + q[Q_BAND]) : gi + 1 < q[Q_GM] ? first_tile(p, gi + 2) : 0;
-            w.fresh = gi % pieces_of_half(p) == 0;
+            w.after = w.t1 < t1 ? min64(t1, w.t1 + q[Q_BAND]) : after;
             run_band(p, &a, w);
         }
     }
