@@ -138,10 +138,16 @@ static void rank_strip(const fg_gemm_args *a, rank_args *t, int64_t rows, int64_
         for (int64_t i = 0; i < rows; i++) row_act(a, t->c + i * t->ldc, bias, t->cols);
 }
 
-/* rows of a strip to columns of C */
-INLINE void spread_rows(float *restrict c, int64_t ldc, const float *restrict s, int64_t cols, int64_t rows, bool add) {
+/* rows of a strip to columns of C; inline for each number of them, so that the compiler finds the shuffles */
+INLINE void spread(float *restrict c, int64_t ldc, const float *restrict s, int64_t cols, int64_t rows, bool add) {
     for (int64_t e = 0; e < cols; e++, c += ldc)
         for (int64_t r = 0; r < rows; r++) c[r] = add ? c[r] + s[r * STRIP + e] : s[r * STRIP + e];
+}
+static void spread_rows(float *c, int64_t ldc, const float *s, int64_t cols, int64_t rows, bool add) {
+    if (rows == 2 && ldc == 2 && !add) spread(c, 2, s, cols, 2, false);
+    else if (rows == 3 && ldc == 3 && !add) spread(c, 3, s, cols, 3, false);
+    else if (rows == 4 && ldc == 4 && !add) spread(c, 4, s, cols, 4, false);
+    else spread(c, ldc, s, cols, rows, add);
 }
 
 static void rank_run(const fg_gemm_plan *p, const fg_gemm_args *a, float *scratch, int64_t cell, int64_t k0, int64_t k1,
