@@ -113,9 +113,19 @@ help:                       ## this list
 # Objects depend on the flags they were built with; `make install` alone never rebuilds for other flags.
 $(BUILD)/flags: $(if $(filter install%,$(MAKECMDGOALS)),,FORCE)
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS)' > $@
+	@echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS)' | cmp -s - $@ || \
+	    { $(call find_headers,$(EXT_CFLAGS),png.h zlib.h) && echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS)' > $@; }
+$(BUILD)/lua-headers: $(BUILD)/flags
+	@$(call find_headers,$(LUA_CFLAGS),lua.h lauxlib.h) && touch $@
 
-$(BUILD)/obj/src/binding/%.o: src/binding/%.c $(BUILD)/flags
+# Asked of the compiler once for each set of flags: a better answer than its own in the middle of a build.
+find_headers = command -v $(firstword $(CC)) >/dev/null || \
+    { echo "make: no compiler: $(firstword $(CC)) is not there; 'make deps' installs what is needed on Debian, CC says which" >&2; exit 1; }; \
+    for header in $(2); do echo "\#include <$$header>" | $(CC) $(1) $(CPPFLAGS) $(CFLAGS) -E -x c - >/dev/null 2>&1 || \
+    { echo "make: the compiler ($(CC)) finds no $$header: 'make deps' installs it on Debian; LUA_INCDIR, PNG_INCDIR and ZLIB_INCDIR" \
+    "say where it is elsewhere" >&2; exit 1; }; done
+
+$(BUILD)/obj/src/binding/%.o: src/binding/%.c $(BUILD)/flags $(BUILD)/lua-headers
 	@mkdir -p $(@D)
 	@$(say) CC $@
 	$(Q)$(CC) $(FG_CFLAGS) -Isrc/binding $(LUA_CFLAGS) $(SAN) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
