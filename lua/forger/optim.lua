@@ -1,8 +1,9 @@
 --- fg.optim: optimizers over lists of parameters, learning-rate schedules, gradient clipping, averages of weights.
 ---
 ---     local opt = optim.Adam(G:parameters(), { lr = 2e-4, betas = { 0.5, 0.999 } })
----     opt:zero_grad(); loss:backward(); opt:step()
+---     loss:backward(); opt:step(); opt:zero_grad()
 ---
+--- Gradients add up until zero_grad; called right after step, it gives their memory to the next forward pass.
 --- Option names and defaults are PyTorch's. A parameter without .grad is skipped.
 local core = require "forger.core"
 local raise = core.raise

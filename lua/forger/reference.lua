@@ -275,7 +275,7 @@ return {
     { "optim.LinearDecay", "optim.LinearDecay(opt, {total=, start=0, final=0}) -> schedule", "schedule:step() after each opt:step()." },
     { "optim.Cosine", "optim.Cosine(opt, {total=, final=0}) -> schedule", "Half a cosine." },
     { "opt:step", "opt:step()", "Updates every parameter from its .grad." },
-    { "opt:zero_grad", "opt:zero_grad()", "Forgets the gradients." },
+    { "opt:zero_grad", "opt:zero_grad()", "Forgets the gradients; right after step, the next pass gets their memory." },
     { "opt:get_lr", "opt:get_lr() -> number", "The base rate; also opt.lr." },
     { "opt:set_lr", "opt:set_lr(lr)", "Sets it; also opt.lr = lr." },
     { "opt:state_dict", "opt:state_dict() -> table", "What a resumed run needs." },

@@ -135,17 +135,17 @@ def make_step(work, mode, batch, threads):
             with torch.no_grad():
                 fake = call_g(latent())
             loss = d_loss(fake)
-        d_opt.zero_grad()
         loss.backward()
         d_opt.step()
+        d_opt.zero_grad()  # as in step.lua
         for p in d.parameters():
             p.requires_grad_(False)
         with precision():
             s = call_d(call_g(latent())).float()
             loss = -s.mean() if work == "wgangp" else bce(s, ones)
-        g_opt.zero_grad()
         loss.backward()
         g_opt.step()
+        g_opt.zero_grad()
         for p in d.parameters():
             p.requires_grad_(True)
         if average is not None:

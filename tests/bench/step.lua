@@ -176,7 +176,6 @@ end
 
 local function train()
   local fake = fg.no_grad(G, noise(-1))
-  od:zero_grad()
   local loss = d_loss(fake)
   if work == "demo" then -- the images require a gradient for R1 alone
     for i, g in ipairs(fg.grad(loss, d_parameters)) do
@@ -186,12 +185,13 @@ local function train()
     loss:backward()
   end
   od:step()
+  od:zero_grad() -- here rather than before backward: the next forward pass gets the gradients' memory
   D:freeze()
-  og:zero_grad()
   local s = D(G(noise(-1)))
   local g_loss = work == "wgangp" and -s:mean() or (-s):softplus():mean()
   g_loss:backward()
   og:step()
+  og:zero_grad()
   D:unfreeze()
   if ema then
     ema:update()

@@ -206,6 +206,7 @@ local function update(self, who, network, parameters, optimizer, objective, show
     stop_nonfinite(self, who, network, shown)
   end
   optimizer:step()
+  optimizer:zero_grad() -- the other network's pass gets the memory
   return norm
 end
 
