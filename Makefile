@@ -118,12 +118,7 @@ $(BUILD)/flags: $(if $(filter install%,$(MAKECMDGOALS)),,FORCE)
 $(BUILD)/lua-headers: $(BUILD)/flags
 	@$(call find_headers,$(LUA_CFLAGS),lua.h lauxlib.h) && touch $@
 
-# Asked of the compiler once for each set of flags: a better answer than its own in the middle of a build.
-find_headers = command -v $(firstword $(CC)) >/dev/null || \
-    { echo "make: no compiler: $(firstword $(CC)) is not there; 'make deps' installs what is needed on Debian, CC says which" >&2; exit 1; }; \
-    for header in $(2); do echo "\#include <$$header>" | $(CC) $(1) $(CPPFLAGS) $(CFLAGS) -E -x c - >/dev/null 2>&1 || \
-    { echo "make: the compiler ($(CC)) finds no $$header: 'make deps' installs it on Debian; LUA_INCDIR, PNG_INCDIR and ZLIB_INCDIR" \
-    "say where it is elsewhere" >&2; exit 1; }; done
+find_headers = sh tests/support/find-headers.sh '$(CC) $(1) $(CPPFLAGS) $(CFLAGS)' $(2)
 
 $(BUILD)/obj/src/binding/%.o: src/binding/%.c $(BUILD)/flags $(BUILD)/lua-headers
 	@mkdir -p $(@D)
