@@ -1,0 +1,26 @@
+-- What a build says when something that it needs is not there.
+local function find(compiler, headers)
+  local pipe = assert(io.popen("sh tests/support/find-headers.sh '" .. compiler .. "' " .. headers .. " 2>&1"))
+  local said = pipe:read("a")
+  local _, _, code = pipe:close()
+  return code, said
+end
+
+describe("find-headers.sh", function()
+  it("says nothing where every header is found", function()
+    local code, said = find("cc", "stdio.h stdlib.h")
+    assert.equal(0, code)
+    assert.equal("", said)
+  end)
+  it("names the header that the compiler does not find, and what installs it", function()
+    local code, said = find("cc -O2", "stdio.h no/such.h")
+    assert.equal(1, code)
+    assert.truthy(said:find("the compiler (cc) finds no no/such.h: 'make deps' installs it", 1, true), said)
+    assert.truthy(said:find("LUA_INCDIR", 1, true), said)
+  end)
+  it("names a compiler that is not there", function()
+    local code, said = find("no-such-cc -O2", "stdio.h")
+    assert.equal(1, code)
+    assert.truthy(said:find("no-such-cc is not there", 1, true), said)
+  end)
+end)
