@@ -220,12 +220,14 @@ static band place_of(const fg_gemm_plan *p, int64_t cell) {
     w.p0 = p->priv[Q_PANELS] * gj / gn, w.p1 = p->priv[Q_PANELS] * (gj + 1) / gn;
     w.after = gi + 1 < pieces ? start + high * (gi + 2) / pieces : 0;
     if (!p->priv[Q_TAIL] || cell < whole - 1) return w;
-    int64_t end = w.t1, panels = w.p1 - w.p0, cut[TAIL] = { 0, w.p0 + panels / 2, w.p0 + panels * 3 / 4, w.p1 };
-    w.t1 = tail == 0 ? end - 2 : tail == 1 ? end - 1 : end;
+    if (tail < 2) {
+        w.t1 -= 2 - tail, w.after = w.t1 + 1;
+    } else {
+        static const int quarter[TAIL] = { 0, 2, 3, 4 };
+        int64_t first = w.p0, panels = w.p1 - w.p0;
+        w.p0 = first + panels * quarter[tail - 2] / 4, w.p1 = first + panels * quarter[tail - 1] / 4;
+    }
     if (tail) w.t0 = w.t1 - 1;
-    if (tail < 2) w.after = w.t1 + 1;
-    if (tail > 2) w.p0 = cut[tail - 2];
-    if (tail > 1) w.p1 = cut[tail - 1];
     return w;
 }
 
