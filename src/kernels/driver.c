@@ -55,11 +55,15 @@ void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a
     if (p->finish_chunks) fg_parallel(ctx, p->finish_chunks, gemm_finish_chunk, &j);
 }
 
+/* The first half of the first product's chunks, that of the second's, then the other halves: two threads then share both in the
+ * way in which they share each (a plan's first half are the upper rows), and each goes on with rows that it made itself. One
+ * product each would be as fast where both cores share a third cache; where they do not, steps of linear layers take 2% more. */
 static void gemm_pair_chunk(void *arg, int chunk, int worker) {
     gemm_job *j = arg;
-    int first = j[0].p->chunks;
-    if (chunk < first) gemm_run_chunk(&j[0], chunk, worker);
-    else gemm_run_chunk(&j[1], chunk - first, worker);
+    int half[2] = { j[0].p->chunks / 2, j[1].p->chunks / 2 }, upper = half[0] + half[1], lower = chunk >= upper;
+    int at = lower ? chunk - upper : chunk, end = lower ? j[0].p->chunks - half[0] : half[0], second = at >= end;
+    if (second) at -= end;
+    gemm_run_chunk(&j[second], at + (lower ? half[second] : 0), worker);
 }
 
 void fg_gemm_drive_pair(fg_context *ctx, const fg_gemm_plan p[2], const fg_gemm_args a[2], void *const workspace[2]) {

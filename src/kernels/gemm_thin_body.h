@@ -258,7 +258,8 @@ static bool thin_plan(const fg_gemm_args *a, fg_gemm_plan *p) {
         p->scratch = (size_t)((swapped ? RANK_ROWS : 0) + (turn ? k : 0)) * STRIP * sizeof(float);
     }
     q[Q_SWAPPED] = swapped, q[Q_GM] = gm, q[Q_GN] = gn;
-    q[Q_PARTS] = max64(1, min64(want / (gm * gn), k / (dot ? 1024 : 512)));
+    /* a sum over the rows of a batch, as of a layer's few weights: each thread adds up rows that are its own in other products */
+    q[Q_PARTS] = max64(1, min64(want / (gm * gn), k / (dot ? 1024 : 128)));
     p->chunks = (int)(gm * gn * q[Q_PARTS]);
     return true;
 }

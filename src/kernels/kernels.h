@@ -348,7 +348,7 @@ void fg_gemm16_prefer(fg_kernels *k, const fg_gemm16_kernel *kernel);
 size_t fg_gemm_workspace(const fg_context *ctx, const fg_gemm_plan *p); /* for the drive, packed operand not included */
 void fg_gemm_pack_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *packed); /* p->packed bytes */
 void fg_gemm_drive(fg_context *ctx, const fg_gemm_plan *p, const fg_gemm_args *a, void *workspace);
-/* Two products that do not wait for one another in one parallel section: threads meet once, and each tends to keep to one. */
+/* Two products that do not wait for one another in one parallel section: threads meet once, and two take half of each. */
 void fg_gemm_drive_pair(fg_context *ctx, const fg_gemm_plan p[2], const fg_gemm_args a[2], void *const workspace[2]);
 size_t fg_gemm16_workspace(const fg_context *ctx, const fg_gemm16_plan *p); /* packed B not included */
 void fg_gemm16_pack_drive(fg_context *ctx, const fg_gemm16_plan *p, const fg_gemm16_args *a, void *packed);
