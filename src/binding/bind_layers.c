@@ -103,6 +103,38 @@ static int layer_freeze(lua_State *L) {
     return 0;
 }
 
+/* The layer of the module on top of the stack, where that is a built-in one and no field of it is the user's; else NULL. What it
+ * pushes is left. */
+static fg_layer *plain_layer(lua_State *L, binding *b) {
+    int m = lua_gettop(L);
+    if (!lua_istable(L, m) || !lua_getmetatable(L, m)) return NULL;
+    lua_pushliteral(L, "info"); /* its class has this, classes that extend it have not */
+    if (lua_rawget(L, -2) != LUA_TTABLE) return NULL;
+    lua_pushliteral(L, "_keys");
+    if (lua_rawget(L, m) != LUA_TTABLE || lua_rawlen(L, -1) != 0) return NULL;
+    lua_pushliteral(L, "_layer");
+    lua_rawget(L, m);
+    return check_leaf(L, b, "freeze", -1);
+}
+
+/* layers_freeze(list, on): the same for those of a list's modules that are built-in layers and no more. True: there are no
+ * others, but functions. For networks that are frozen and unfrozen in each step: a walk in Lua takes 20 us there, since a step's
+ * matrix products leave nothing of it in the caches, this one 4. */
+static int layers_freeze(lua_State *L) {
+    binding *b = bind_self(L);
+    bool on = lua_toboolean(L, 2), all = true;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, 1); i <= n; i++) {
+        lua_settop(L, 2);
+        if (lua_rawgeti(L, 1, i) == LUA_TFUNCTION) continue;
+        fg_layer *l = plain_layer(L, b);
+        if (l && fg_layer_freeze(l, on) != FG_OK) return bind_raise_last(L, b);
+        all = all && l;
+    }
+    lua_pushboolean(L, all);
+    return 1;
+}
+
 /* layer_get(leaf, name): a parameter, a buffer or an attribute; nothing when there is none of that name */
 static int layer_get(lua_State *L) {
     binding *b = bind_self(L);
@@ -179,11 +211,16 @@ static int layer_init(lua_State *L) {
 
 void bind_layers_open(lua_State *L, binding *b, int core) {
     static const luaL_Reg meta[] = { { "__gc", leaf_gc }, { NULL, NULL } };
-    static const luaL_Reg funcs[] = {
-        { "layer", layer_new },           { "layer_forward", layer_forward }, { "layer_each", layer_each },
-        { "layer_freeze", layer_freeze }, { "layer_get", layer_get },         { "layer_set", layer_set },
-        { "layer_config", layer_config }, { "layer_init", layer_init },       { NULL, NULL }
-    };
+    static const luaL_Reg funcs[] = { { "layer", layer_new },
+                                      { "layer_forward", layer_forward },
+                                      { "layer_each", layer_each },
+                                      { "layer_freeze", layer_freeze },
+                                      { "layers_freeze", layers_freeze },
+                                      { "layer_get", layer_get },
+                                      { "layer_set", layer_set },
+                                      { "layer_config", layer_config },
+                                      { "layer_init", layer_init },
+                                      { NULL, NULL } };
     lua_settop(L, core);
     luaL_newmetatable(L, "forger.layer");
     bind_funcs(L, b, meta);

@@ -155,6 +155,25 @@ describe("modules", function()
         assert.equal(on, t.requires_grad)
       end
     end
+    local Stubborn = nn.Linear:extend "Stubborn" -- a built-in layer's class, extended
+    function Stubborn:freeze_own() return true end
+    local inner, named, odd = nn.Linear(2, 2), nn.Linear(2, 2), Stubborn(2, 2)
+    named.gain = fg.ones { 2, requires_grad = true }
+    local seq = nn.Sequential { nn.Linear(2, 2), function(x) return x end, nn.ReLU(), nn.Sequential { inner }, named, odd }
+    local outer = nn.Sequential { seq }
+    outer.scale = fg.ones { 2, requires_grad = true }
+    for _, on in ipairs { false, true } do
+      assert.equal(outer, outer[on and "unfreeze" or "freeze"](outer))
+      for i, t in ipairs { seq[1].weight, seq[1].bias, inner.weight, named.weight, named.gain, outer.scale } do
+        assert.equal(on, t.requires_grad, i)
+      end
+      assert.is_true(odd.weight.requires_grad)
+    end
+    nn.Sequential { inner, named }:freeze()
+    assert.is_false(named.gain.requires_grad)
+    named.gain.requires_grad = true
+    seq[1] = inner -- an element in place of another
+    assert.is_false(seq:freeze()[1].weight.requires_grad)
     local b = Block(2)
     b:freeze()
     assert.equal("alpha zeta.weight zeta.bias list.1.weight list.1.bias", names(b))

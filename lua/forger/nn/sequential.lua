@@ -83,6 +83,11 @@ function Sequential:forward(x)
   return x
 end
 
+-- All at once where the elements are built-in layers and functions, which is most often so.
+function Sequential:freeze_own(on)
+  return core.layers_freeze(self, on) and #rawget(self, "_keys") == 0 or Module.freeze_own(self, on)
+end
+
 function Sequential:describe_functions(lines, indent)
   for i = 1, rawlen(self) do
     if type(self[i]) == "function" then
