@@ -258,8 +258,10 @@ static bool thin_plan(const fg_gemm_args *a, fg_gemm_plan *p) {
         p->scratch = (size_t)((swapped ? RANK_ROWS : 0) + (turn ? k : 0)) * STRIP * sizeof(float);
     }
     q[Q_SWAPPED] = swapped, q[Q_GM] = gm, q[Q_GN] = gn;
-    /* a sum over the rows of a batch, as of a layer's few weights: each thread adds up rows that are its own in other products */
-    q[Q_PARTS] = max64(1, min64(want / (gm * gn), k / (dot ? 1024 : 128)));
+    /* Two parts of a sum of 256 steps pay: over the rows of a batch, as of a layer's few weights, each thread then adds up rows
+     * that are its own in other products. More of them pay from 512 steps each. */
+    int64_t most = dot ? k / 1024 : max64(k / 512, min64(2, k / 128));
+    q[Q_PARTS] = max64(1, min64(want / (gm * gn), most));
     p->chunks = (int)(gm * gn * q[Q_PARTS]);
     return true;
 }
